@@ -112,15 +112,17 @@ func (t *Trust) header() error {
 	if t.Name, err = next("cratelog trust/" + trustVersion); err != nil {
 		return err
 	}
-	if t.Name == "" || len(t.Name) > 255 || strings.Contains(t.Name, "+") || strings.ContainsFunc(t.Name, unicode.IsSpace) ||
-		strings.ContainsFunc(t.Name, unicode.IsControl) {
+	if t.Name == "" || len(t.Name) > 255 || strings.ContainsFunc(t.Name, inNoName) {
 		return wrong("the name %q of the trust file is empty, too long, or has a space or a +", clip(t.Name))
 	}
 	for _, field := range []struct {
 		name string
 		max  uint64
 		to   func(uint64)
-	}{{"sequence", maxSequence, func(n uint64) { t.Sequence = n }}, {"threshold", maxMaintainers, func(n uint64) { t.Threshold = int(n) }}} {
+	}{
+		{"sequence", maxSequence, func(n uint64) { t.Sequence = n }},
+		{"threshold", maxMaintainers, func(n uint64) { t.Threshold = int(n) }},
+	} {
 		text, err := next(field.name)
 		if err != nil {
 			return err
@@ -144,7 +146,7 @@ func (t *Trust) header() error {
 			return wrong("the maintainer's public key stands in the file already; one key is for one thing")
 		case len(t.keys) == maxMaintainers:
 			return wrong("there are more than %d maintainers", maxMaintainers)
-		case slices.ContainsFunc(t.keys, func(o note.Verifier) bool { return o.Name() == k.Name() && o.KeyHash() == k.KeyHash() }):
+		case slices.ContainsFunc(t.keys, func(o note.Verifier) bool { return sameRef(o, k) }):
 			return wrong("the maintainer's key has the same name and key id as another")
 		}
 		publics[k.Public] = true
@@ -162,6 +164,16 @@ func (t *Trust) header() error {
 	}
 	return nil
 }
+
+func inNoName(r rune) bool { return r == '+' || unicode.IsSpace(r) || unicode.IsControl(r) }
+
+// named is a key as a signature line names it.
+type named interface {
+	Name() string
+	KeyHash() uint32
+}
+
+func sameRef(a, b named) bool { return a.Name() == b.Name() && a.KeyHash() == b.KeyHash() }
 
 // publics are the public keys of logs and witnesses.
 func (p *Policy) publics() map[string]bool {
@@ -188,7 +200,8 @@ func (t *Trust) signatures(after string, line int) error {
 		name, b64, two := strings.Cut(rest, " ")
 		blob, err := decodeBase64(b64)
 		if !ok || !two || name == "" || strings.Contains(name, "+") || err != nil || len(blob) != 4+trustSignature {
-			return &PolicyError{line, "after \"# signed\" there are only lines \"# — <key name> <signature>\", of Ed25519 signatures in base64"}
+			return &PolicyError{line, "after \"# signed\" there are only lines \"# — <key name> <signature>\", of " +
+				"Ed25519 signatures in base64"}
 		}
 		ref := keyRef{name, binary.BigEndian.Uint32(blob)}
 		if seen[ref] {
@@ -228,13 +241,16 @@ func (t *Trust) verifies(line string, key note.Verifier) bool {
 func (t *Trust) CheckUpdate(next *Trust) error {
 	switch {
 	case !t.Maintained():
-		return refuse(ErrTrust, "the trust file at hand names no maintainers, so nothing shows that another one comes from them")
+		return refuse(ErrTrust, "the trust file at hand names no maintainers, so nothing shows that another one comes "+
+			"from them")
 	case !next.Maintained():
-		return refuse(ErrTrust, "the new trust file names no maintainers and has no signatures, and the one at hand has %d", len(t.keys))
+		return refuse(ErrTrust, "the new trust file names no maintainers and has no signatures, and the one at hand "+
+			"has %d", len(t.keys))
 	case next.Name != t.Name:
 		return refuse(ErrTrust, "the new trust file is %q, the one at hand is %q", clip(next.Name), clip(t.Name))
 	case next.Sequence < t.Sequence:
-		return refuse(ErrTrust, "the new trust file has the number %d, the one at hand is newer, number %d", next.Sequence, t.Sequence)
+		return refuse(ErrTrust, "the new trust file has the number %d, the one at hand is newer, number %d",
+			next.Sequence, t.Sequence)
 	}
 	for _, by := range []struct {
 		*Trust
@@ -246,7 +262,8 @@ func (t *Trust) CheckUpdate(next *Trust) error {
 		}
 	}
 	if next.Sequence == t.Sequence && !bytes.Equal(next.Text, t.Text) {
-		return refuse(ErrTrust, "there are two trust files with the number %d: the maintainers signed another one than that at hand",
+		return refuse(ErrTrust, "there are two trust files with the number %d: the maintainers signed another one "+
+			"than that at hand",
 			t.Sequence)
 	}
 	return nil
@@ -268,9 +285,10 @@ func (t *Trust) Sign(signer note.Signer, before *Trust) ([]byte, error) {
 			lines = append(lines, line)
 		}
 	}
-	i := slices.IndexFunc(known, func(k note.Verifier) bool { return k.Name() == signer.Name() && k.KeyHash() == signer.KeyHash() })
+	i := slices.IndexFunc(known, func(k note.Verifier) bool { return sameRef(k, signer) })
 	if i < 0 {
-		return nil, refuse(ErrTrust, "the key %s is of no maintainer of this trust file or of the one before it", signer.Name())
+		return nil, refuse(ErrTrust, "the key %s is of no maintainer of this trust file or of the one before it",
+			signer.Name())
 	}
 	sig, err := signer.Sign(t.Text)
 	if err != nil {

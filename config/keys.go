@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -134,7 +135,8 @@ func ParseKey(text, passphrase []byte) (crypto.Signer, error) {
 		return nil, errors.New(what)
 	}
 	if plain && passphrase != nil {
-		return nil, errors.New("is not encrypted, but a passphrase is given for it: encrypt the key, or take the passphrase away")
+		return nil, errors.New("is not encrypted, but a passphrase is given for it: encrypt the key, or take the " +
+			"passphrase away")
 	}
 	if !plain && passphrase == nil {
 		return nil, fmt.Errorf("is encrypted (%s), and no %w is given", block.Type, ErrPassphrase)
@@ -219,6 +221,51 @@ func ReadKeyFile(path string) ([]byte, error) {
 		return nil, fmt.Errorf("key file %s: %w", path, err)
 	}
 	return text, nil
+}
+
+// maxPassphrase bounds the file with a passphrase or a token, in bytes.
+const maxPassphrase = 4 << 10
+
+// ReadPassphrase reads the passphrase, or the token, in a file that a setting of the file at path names: one
+// line. See [ReadSecret].
+func ReadPassphrase(path, ref string) ([]byte, error) {
+	name, text, err := ReadSecret(path, ref)
+	if err != nil {
+		return nil, err
+	}
+	line := strings.TrimSuffix(string(text), "\n")
+	switch {
+	case line == "":
+		return nil, fmt.Errorf("%s is empty; it must hold one line", name)
+	case len(text) > maxPassphrase || strings.ContainsAny(line, "\r\n"):
+		return nil, fmt.Errorf("%s must hold one line of at most %d bytes", name, maxPassphrase)
+	}
+	return []byte(line), nil
+}
+
+// ReadSecret reads the file with a secret that a setting of the file at path names: one that only its owner
+// may read, or "credential:NAME", in systemd's credentials directory, whose access lists look like a wider
+// mode. It also returns what to call it in a message.
+func ReadSecret(path, ref string) (name string, text []byte, err error) {
+	credential, ok := strings.CutPrefix(ref, "credential:")
+	if !ok {
+		name = Beside(path, ref)
+		text, err = ReadKeyFile(name)
+		return name, text, err
+	}
+	dir := os.Getenv("CREDENTIALS_DIRECTORY")
+	switch {
+	case dir == "":
+		return ref, nil, fmt.Errorf("%s: there is no CREDENTIALS_DIRECTORY: the program must be started by systemd, with "+
+			"LoadCredential= or LoadCredentialEncrypted=", ref)
+	case credential == "" || strings.ContainsAny(credential, `/\`) || !filepath.IsLocal(credential):
+		return ref, nil, fmt.Errorf("%s: a credential is named without slashes", ref)
+	}
+	text, err = durable.Read(filepath.Join(dir, credential), maxKeyFile)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", ref, err)
+	}
+	return ref, text, err
 }
 
 // CheckKeyName checks a key name of c2sp.org/signed-note: 1 to 255 bytes of

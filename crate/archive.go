@@ -48,7 +48,8 @@ type unpacker struct {
 	size int64     // the limit that left started from, for the sentence
 	also *selection
 
-	pathBytes int // of all paths
+	buffer    []byte // for what is copied
+	pathBytes int    // of all paths
 	blobs     gitobject.Hash
 }
 
@@ -313,7 +314,14 @@ func (u *unpacker) copy(w io.Writer, n int64, file string) error {
 	if err := u.charge(padded); err != nil {
 		return err
 	}
-	if _, err := io.CopyN(w, u.r, n); err != nil {
+	if u.buffer == nil {
+		u.buffer = make([]byte, 32<<10)
+	}
+	got, err := io.CopyBuffer(writerOnly{w}, io.LimitReader(u.r, n), u.buffer)
+	if err == nil && got < n {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
 		return inflateError(err, file)
 	}
 	var pad [blockSize]byte
@@ -325,6 +333,9 @@ func (u *unpacker) copy(w io.Writer, n int64, file string) error {
 	}
 	return nil
 }
+
+// writerOnly hides what a writer could do beside writing, which would need a buffer of its own.
+type writerOnly struct{ io.Writer }
 
 func (u *unpacker) full(b []byte) error {
 	if err := u.charge(int64(len(b))); err != nil {

@@ -375,10 +375,10 @@ func TestLimitsHoldAtTheLimitAndOneBelow(t *testing.T) {
 
 func TestZipBombStopsAtTheLimit(t *testing.T) {
 	bomb := pack(cargoToml(), tarFile{name: root + "a", body: strings.Repeat("\x00", 8<<20)})
-	_, err := Read(bomb, "hello", "1.0.0", Limits{1 << 20, 1 << 20, 10})
+	_, err := Read(bomb, "hello", "1.0.0", Limits{Compressed: 1 << 20, Inflated: 1 << 20, Files: 10})
 	refused(t, "files", err, "inflates to more than the limit of 1048576 bytes")
 	bomb = zip(append(tarOf(cargoToml()), make([]byte, 8<<20)...))
-	_, err = Read(bomb, "hello", "1.0.0", Limits{1 << 20, 1 << 20, 10})
+	_, err = Read(bomb, "hello", "1.0.0", Limits{Compressed: 1 << 20, Inflated: 1 << 20, Files: 10})
 	refused(t, "zeros at the end", err, "inflates to more than the limit of 1048576 bytes")
 	big := tarFile{name: root + "Cargo.toml.bak", body: strings.Repeat("#", maxKept+1)}
 	if _, err := readHello(pack(cargoToml(), big)); err != nil {
@@ -497,7 +497,7 @@ func FuzzRead(f *testing.F) {
 			// Most mutations would stop at a checksum: mutate the tar, and mend its headers.
 			raw = zip(append(mend(bytes.Clone(b)), make([]byte, 2*blockSize)...))
 		}
-		c, err := read(raw, sha256.Sum256(raw), "", Limits{1 << 20, 1 << 20, 100})
+		c, err := read(raw, sha256.Sum256(raw), "", Limits{Compressed: 1 << 20, Inflated: 1 << 20, Files: 100})
 		if err != nil {
 			return
 		}

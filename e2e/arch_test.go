@@ -116,7 +116,7 @@ var mayImport = map[string][]string{
 	"e2e/interop":        {"client", "config", "internal/testlog", "testdata", "witness"},
 	"release":            {},
 	"release/rewrite":    {},
-	"internal/daemon":    {"config", "config/signer"},
+	"internal/daemon":    {"config"},
 	"internal/durable":   {},
 	"internal/group":     {},
 	"internal/gitobject": {},

@@ -442,7 +442,8 @@ func aheadOf(c *call, size int64) string {
 	case n < 0:
 		return "answered 409 without a size"
 	case n > size:
-		return fmt.Sprintf("has cosigned %d entries of this log, which has %d: the log's key signed another tree, or the tree is an older copy",
+		return fmt.Sprintf("has cosigned %d entries of this log, which has %d: the log's key signed another tree, or "+
+			"the tree is an older copy",
 			n, size)
 	}
 	return fmt.Sprintf("answered 409: it has cosigned %d entries", n)

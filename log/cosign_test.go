@@ -396,3 +396,49 @@ func TestHealthDoesNotWaitForAKeyThatHangs(t *testing.T) {
 	fatalIf(t, <-done)
 	fatalIf(t, g.close())
 }
+
+// TestAStartPublishesAtOnce: readers of a key that was added do not wait until there is something new.
+func TestAStartPublishesAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.cfg.RepublishInterval.Duration = time.Hour
+	l := w.open()
+	w.fill(l, "a", 1)
+	w.closeLog(l)
+	next := testlog.LogKey(testOrigin, "next")
+	w.cfg.MoreKeys = []Key{{next, next.VKey}}
+	w.cfg.Policy = append([]byte("log "+next.VKey+"\n"), w.trust...)
+	w.cfg.ReadersPolicy = bytes.Replace(w.trust, []byte(w.cfg.VKey), []byte(next.VKey), 1)
+	l = w.open()
+	p := testlog.Must(client.ParsePolicy(w.cfg.ReadersPolicy))
+	eventually(t, "a reader of the new key believes it", func() bool {
+		_, err := p.CheckCheckpoint(l.published.head().raw)
+		return err == nil
+	})
+	if b := l.health(); !b.OK {
+		t.Errorf("%q", b.Problems)
+	}
+}
+
+// TestHealthSaysThatReadersDoNotBelieve what is published, and a trust file for readers that is wrong is refused.
+func TestHealthSaysThatReadersDoNotBelieve(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	stranger := testlog.WitnessKey("stranger.test", time.Now())
+	w.cfg.ReadersPolicy = fmt.Appendf(nil, "log %s\nwitness s %s\nquorum s\n", w.cfg.VKey, stranger.VKey)
+	l := w.open()
+	eventually(t, "health says it", func() bool {
+		return strings.Contains(strings.Join(l.health().Problems, "\n"), "readers do not believe what is published, by the trust file for readers: too few witnesses")
+	})
+	w.closeLog(l)
+	a, b := testlog.LogKey("a"), testlog.LogKey("b")
+	unsigned := fmt.Sprintf("# cratelog trust/v1 t\n# sequence 1\n# threshold 2\n# maintainer %s\n# maintainer %s\n%s", a.VKey, b.VKey, w.trust)
+	for text, want := range map[string]string{
+		unsigned:   "is signed by 0 of its maintainers and asks for 2",
+		"nonsense": "the trust file for readers: trust file, line 1",
+		"log " + testlog.LogKey("other.test").VKey + "\nquorum none\n": "the trust file for readers does not name this log",
+	} {
+		w.cfg.ReadersPolicy = []byte(text)
+		w.wantNoOpen(nil, want)
+	}
+}

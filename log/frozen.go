@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/mod/sumdb/note"
 
 	"cratelog/client"
@@ -186,6 +187,17 @@ func (l *Log) ended() error {
 		return refuse(ReadOnly, nil, "This is a copy of the log for readers: submit to the log itself.")
 	}
 	return nil
+}
+
+// endMetrics are those of a log's end.
+func (l *Log) endMetrics() []prometheus.Collector {
+	return []prometheus.Collector{prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "cratelog_frozen", Help: "1 when the log has ended, and signs and accepts nothing more."}, func() float64 {
+		if l.frozen != nil {
+			return 1
+		}
+		return 0
+	})}
 }
 
 // aboutFrozen is what /v1/log says of a log that has ended. /frozen has it signed.

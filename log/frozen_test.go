@@ -92,6 +92,12 @@ func TestAFrozenLogSignsNothingMore(t *testing.T) {
 	for _, wrong := range readAPI(t).conforms(v, &apiSchema{Ref: "#/components/schemas/Log"}, "") {
 		t.Error(wrong)
 	}
+	if _, _, b := get(t, srv.URL+"/"); !strings.Contains(string(b), "This log has ended") || strings.Contains(string(b), "It accepts and publishes") {
+		t.Error("the page does not say that the log has ended")
+	}
+	if _, _, b := get(t, srv.URL+"/metrics"); !strings.Contains(string(b), "cratelog_frozen 1\n") {
+		t.Error("the metrics do not say so")
+	}
 	// Whatever asks it, the guard signs no checkpoint, and its memory outlives the file.
 	if _, err := l.guard.Sign(f.Signed); !errors.Is(err, ErrFrozen) {
 		t.Errorf("it signs: %v", err)
@@ -177,6 +183,9 @@ func TestACopyIsServedWithoutAKey(t *testing.T) {
 	if code, _, b := get(t, srv.URL+"/healthz"); code != 200 {
 		t.Errorf("%d %s", code, b)
 	}
+	if _, _, b := get(t, srv.URL+"/"); !strings.Contains(string(b), "a copy for readers") || strings.Contains(string(b), "It accepts and publishes") {
+		t.Error("the page does not say that this is a copy")
+	}
 	files := func() string { // a copy is not written to
 		out := ""
 		fatalIf(t, filepath.WalkDir(copyDir, func(p string, d os.DirEntry, err error) error { out += p + "\n"; return err }))
@@ -194,6 +203,11 @@ func TestACopyIsServedWithoutAKey(t *testing.T) {
 	if files() != before {
 		t.Error("the copy was written to")
 	}
+	half := filepath.Join(copyDir, "tile/0/000.p/4") // whoever copies is not done
+	fatalIf(t, os.WriteFile(half, make([]byte, 4*32), 0o644))
+	if err := reader.refreshCopy(t.Context()); err == nil || !strings.Contains(err.Error(), "not those of the checkpoint") {
+		t.Errorf("a checkpoint with half of its tiles is shown: %v", err)
+	}
 	for _, name := range []string{"tile/0/000.p/4", "tile/entries/000.p/4"} {
 		fatalIf(t, os.WriteFile(filepath.Join(copyDir, name), testlog.Must(os.ReadFile(filepath.Join(w.cfg.TreeDir, name))), 0o644))
 	}
@@ -205,6 +219,15 @@ func TestACopyIsServedWithoutAKey(t *testing.T) {
 	w.checkBundle(b, e)
 	if reader.halt.reason() != nil {
 		t.Error(reader.halt.reason())
+	}
+
+	// One that does not continue what was shown is not followed.
+	shown := reader.published.head()
+	shown.root[0] ^= 1
+	shown.raw = []byte("x")
+	reader.published.set(shown)
+	if err := reader.refreshCopy(t.Context()); !errors.Is(err, errContradiction) {
+		t.Errorf("another tree is shown: %v", err)
 	}
 
 	// A copy whose tiles were changed does not open.

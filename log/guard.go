@@ -109,7 +109,8 @@ CREATE TABLE key (
 // openGuard opens the memory of the guard and compares it with the tree in
 // treeDir, before anything may write there. The memory is created only
 // together with the tree. It returns what changed about the keys, in words.
-func openGuard(ctx context.Context, path, treeDir string, keys []Key, tiles tclient.TileFetcherFunc) (*guard, []string, error) {
+func openGuard(ctx context.Context, path, treeDir string, keys []Key, tiles tclient.TileFetcherFunc) (*guard,
+	[]string, error) {
 	db, err := guardDatabase.Open(ctx, path, false)
 	if err != nil {
 		return nil, nil, err
@@ -185,7 +186,8 @@ func (g *guard) compareKeys(ctx context.Context, path, origin string) (added, en
 		}
 	}
 	if origin != g.origin || len(ended) == len(known) {
-		return nil, nil, fmt.Errorf("%s belongs to the log %q with the keys %s, and the settings name %q with none of them: use the "+
+		return nil, nil, fmt.Errorf("%s belongs to the log %q with the keys %s, and the settings name %q with none of "+
+			"them: use the "+
 			"state directory of this log. To change a log's key, let the old and the new one sign for a while",
 			path, origin, strings.Join(known, " "), g.origin)
 	}
@@ -229,12 +231,14 @@ func (g *guard) inception(ctx context.Context, path, treeDir string, state treeS
 		return err
 	}
 	defer tx.Rollback()
-	_, err = tx.ExecContext(ctx, "INSERT INTO guard (id, origin, size, root, note) VALUES (1, ?, 0, ?, NULL)", g.origin, g.head.Root[:])
+	_, err = tx.ExecContext(ctx, "INSERT INTO guard (id, origin, size, root, note) VALUES (1, ?, 0, ?, NULL)",
+		g.origin, g.head.Root[:])
 	if err != nil {
 		return err
 	}
 	for _, k := range g.keys {
-		if _, err := tx.ExecContext(ctx, "INSERT INTO key (vkey, added, ended) VALUES (?, ?, NULL)", k.VKey, time.Now().Unix()); err != nil {
+		if _, err := tx.ExecContext(ctx, "INSERT INTO key (vkey, added, ended) VALUES (?, ?, NULL)", k.VKey,
+			time.Now().Unix()); err != nil {
 			return err
 		}
 	}

@@ -143,7 +143,11 @@ func openIndex(ctx context.Context, path string) (*index, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &index{db: db}
+	return newIndex(ctx, db)
+}
+
+func newIndex(ctx context.Context, db *sql.DB) (*index, error) {
+	x, err := &index{db: db}, error(nil)
 	for stmt, where := range map[**sql.Stmt]string{
 		&x.proven:  "WHERE identity = ? AND program = ? ORDER BY idx LIMIT 1",
 		&x.claim:   "WHERE identity = ? ORDER BY idx LIMIT 1",

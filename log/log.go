@@ -12,11 +12,14 @@
 //     cannot make it sign two histories while the state directory is intact.
 //   - The state directory holds guard.db, the memory of what was signed, which
 //     must never be restored from a copy; index.db, which is derived from the
-//     tree and may be deleted while the server is stopped; openings.db, which
+//     tree, and is compared with it at each start; openings.db, which
 //     readers can do without; and builds.db, the lists of compiled crates of build claims,
 //     and the evidence against builders.
 //   - Witnesses are the second memory: without their quorum nothing is
-//     published.
+//     published, and nothing is signed after a start before they were asked what
+//     they saw last.
+//   - What the disks give back is not believed: only what hashes to the root of
+//     the tree is handed out.
 package log
 
 import (
@@ -248,7 +251,7 @@ func newLog(ctx context.Context, cfg Config) (*Log, error) {
 	l.ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	l.metrics = l.newMetrics()
 	l.scrubber = newScrubber()
-	l.metrics.registry.MustRegister(append(l.damages.metrics(), l.scrubber.metrics()...)...)
+	l.metrics.registry.MustRegister(slices.Concat(l.damages.metrics(), l.scrubber.metrics(), l.endMetrics())...)
 	for _, p := range cfg.Proofs.Programs() {
 		id := p.ID()
 		l.programs[id] = !slices.Contains(cfg.Withdrawn, id)

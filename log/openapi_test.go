@@ -18,6 +18,7 @@ import (
 
 	"cratelog/entry"
 	"cratelog/internal/testlog"
+	"cratelog/internal/vitals"
 )
 
 type apiDocument struct {
@@ -109,7 +110,7 @@ var apiTypes = map[string]any{
 	"Contradictions": contradictionsBody{}, "Contradiction": contradictionBody{}, "Entry": entryFacts{}, "Entries": identityBody{},
 	"Submission": submissionBody{}, "Inclusion": inclusionBody{}, "Consistency": consistencyBody{}, "Keys": keysBody{}, "Key": keyBody{},
 	"Log": aboutBody{}, "Program": aboutProgram{}, "BuildSettings": aboutBuilds{}, "Set": aboutSet{}, "Witness": aboutWitness{},
-	"Limits": aboutLimits{}, "Frozen": aboutFrozen{}, "Shard": Shard{}, "Health": healthBody{}, "WitnessHealth": healthWitness{},
+	"Limits": aboutLimits{}, "Frozen": aboutFrozen{}, "Shard": Shard{}, "Health": healthBody{}, "Probe": vitals.Health{}, "WitnessHealth": healthWitness{},
 	"Nothing": struct{}{},
 }
 
@@ -155,8 +156,11 @@ func TestTheDocumentNamesEveryRouteFieldAndReason(t *testing.T) {
 		}
 		fields, required := map[string]bool{}, []string{}
 		typ := reflect.TypeOf(v)
-		for i := range typ.NumField() {
-			field, options, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
+		for _, f := range reflect.VisibleFields(typ) {
+			if f.Anonymous {
+				continue
+			}
+			field, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 			fields[field] = true
 			if s.Properties[field] == nil {
 				t.Errorf("log/openapi.json: the schema %s lacks the field %s", name, field)

@@ -304,6 +304,40 @@ func TestARegistryThatDoesNotAnswerRefusesNothingForGood(t *testing.T) {
 	w.submit(w.l, e, raw)
 }
 
+// TestAnOlderAnswerDoesNotEndAPause: a question that was on its way when the registry asked for one.
+func TestAnOlderAnswerDoesNotEndAPause(t *testing.T) {
+	t.Parallel()
+	w := newRegistryWorld(t)
+	slow, slowCrate := w.claim("slow", "1.0.0", "// a")
+	quick, quickCrate := w.claim("quick", "1.0.0", "// a")
+	w.reg.AddCrate(slowCrate)
+	w.reg.AddCrate(quickCrate)
+	release := make(chan struct{})
+	w.reg.Meddle(func(rw http.ResponseWriter, r *http.Request) bool {
+		if strings.HasSuffix(r.URL.Path, "/slow") {
+			<-release
+			return false
+		}
+		rw.Header().Set("Retry-After", "600")
+		rw.WriteHeader(http.StatusTooManyRequests)
+		return true
+	})
+	var g sync.WaitGroup
+	g.Go(func() { w.submit(w.l, slow, slowCrate) })
+	eventually(t, "it waits", func() bool { return len(w.l.registries.Load().waiting) == 1 })
+	wantRefusal(t, w.try(quick, quickCrate), RegistryUnavailable, "it answered 429")
+	close(release)
+	g.Wait()
+	w.reg.Meddle(nil)
+	w.asked()
+	wantRefusal(t, w.try(quick, quickCrate), RegistryUnavailable, "it answered 429")
+	if asked := w.asked(); asked != nil {
+		t.Errorf("asked %v", asked)
+	}
+	w.pass(600 * time.Second)
+	w.submit(w.l, quick, quickCrate)
+}
+
 func TestALongSilenceOfARegistryIsAHealthProblem(t *testing.T) {
 	t.Parallel()
 	w := newRegistryWorld(t)

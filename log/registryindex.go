@@ -274,13 +274,15 @@ func (x *registryIndex) failed(err error, name string) *registryFailure {
 	return f
 }
 
+// answered notes that there was an answer. What the registry asked for stays: the answer may be to an
+// older question.
 func (x *registryIndex) answered() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if !x.since.IsZero() {
 		x.log.log.Info("the registry answers again", "registry", x.subject)
 	}
-	x.since, x.paused, x.why, x.doubt = time.Time{}, time.Time{}, nil, nil
+	x.since, x.doubt = time.Time{}, nil
 }
 
 // failing returns since when a registry has given no answer, zero if it has, and why in words.

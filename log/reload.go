@@ -2,14 +2,18 @@ package log
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/mod/sumdb/note"
 
 	"cratelog/client"
 	"cratelog/internal/durable"
@@ -61,7 +65,7 @@ func OpenLive(ctx context.Context, cfg Config) (*Live, error) {
 var ErrDead = errors.New("log: it could not be opened again")
 
 // Reload exchanges the configuration: the new one holds when it returns nil, else the old one, unless
-// errors.Is(err, ErrDead). Origin, keys and directories cannot change.
+// errors.Is(err, ErrDead). Origin and directories cannot change.
 func (v *Live) Reload(ctx context.Context, cfg Config) error {
 	v.turn.Lock()
 	defer v.turn.Unlock()
@@ -91,7 +95,17 @@ func (v *Live) exchange(ctx context.Context, old *Log, cfg Config) error {
 	if err := old.end(); err != nil {
 		old.log.Warn("closing the log's state", "err", err)
 	}
-	next, err := (*Log)(nil), settle(old.cfg.TreeDir)
+	settling, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	if err := waitFor(settling, &old.running); err != nil { // two may never write in one tree
+		v.dead = fmt.Errorf("%w: entries are still being written after a minute", ErrDead)
+		return v.dead
+	}
+	var next *Log
+	var err error
+	if !old.cfg.ReadOnly {
+		err = settle(old.cfg.TreeDir)
+	}
 	if err == nil {
 		next, err = Open(ctx, cfg)
 	}
@@ -103,8 +117,8 @@ func (v *Live) exchange(ctx context.Context, old *Log, cfg Config) error {
 		}
 	}
 	// Readers are not to be told that nothing is published, only because the trust file is new.
-	wait, cancel := context.WithTimeout(ctx, firstCheckpoint)
-	defer cancel()
+	wait, stop := context.WithTimeout(ctx, firstCheckpoint)
+	defer stop()
 	if _, late := next.published.first(wait); late != nil {
 		next.log.Warn("the witnesses have not cosigned a checkpoint under the new settings yet")
 	}
@@ -130,18 +144,33 @@ func (p *publication) first(ctx context.Context) (published, error) {
 }
 
 // renewCheckpoint makes Tessera publish again, at once, a checkpoint that was cosigned for another
-// trust file: one of an unchanged tree would wait for the republish interval, and meanwhile nothing
-// would be published for those who have the new file. It comes before Tessera looks.
+// trust file, or that not all keys of the settings signed: one of an unchanged tree would wait for the
+// republish interval, and meanwhile nothing would be published for those who have the new trust file. It
+// comes before Tessera looks, which goes by the file's time.
 func (l *Log) renewCheckpoint(context.Context) error {
+	if l.readOnly() {
+		return nil
+	}
 	path := filepath.Join(l.cfg.TreeDir, "checkpoint")
 	raw, err := durable.Read(path, client.MaxCheckpointSize)
 	if err != nil {
 		return nil // there is none, or followCheckpoint will say what is wrong with it
 	}
-	if _, err := l.policy.CheckCheckpoint(raw); err == nil {
+	if _, err := l.policy.CheckCheckpoint(raw); err == nil && l.allSigned(raw) {
 		return nil
 	}
 	return os.Chtimes(path, time.Time{}, time.Now().Add(-l.cfg.RepublishInterval.Duration))
+}
+
+// allSigned says whether a checkpoint has a line of every key, whatever stands in it.
+func (l *Log) allSigned(raw []byte) bool {
+	_, err := note.Open(raw, note.VerifierList())
+	var unverified *note.UnverifiedNoteError
+	return errors.As(err, &unverified) && !slices.ContainsFunc(l.cfg.keys(), func(k Key) bool {
+		return !slices.ContainsFunc(unverified.Note.UnverifiedSigs, func(s note.Signature) bool {
+			return s.Name == k.Name() && s.Hash == k.KeyHash()
+		})
+	})
 }
 
 // sameLog refuses what needs a restart.
@@ -150,7 +179,7 @@ func sameLog(old, next *Config) error {
 		name      string
 		old, next string
 	}{
-		{"origin", old.Origin, next.Origin}, {"the signing key", old.VKey, next.VKey},
+		{"origin", old.Origin, next.Origin},
 		{"the tree's directory", old.TreeDir, next.TreeDir}, {"the state directory", old.StateDir, next.StateDir},
 	} {
 		if c.old != c.next {
@@ -348,12 +377,15 @@ func (l *Log) checkGuard(ctx context.Context) error {
 		return nil
 	}
 	defer db.Close()
+	g := &guard{keys: l.cfg.keys(), origin: l.cfg.Origin, db: db}
 	var origin string
 	var size uint64
-	if err := db.QueryRowContext(ctx, "SELECT origin, size FROM guard").Scan(&origin, &size); err != nil {
+	switch err := db.QueryRowContext(ctx, "SELECT origin, size FROM guard").Scan(&origin, &size); {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil
+	case err != nil:
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	g := &guard{keys: l.cfg.keys(), origin: l.cfg.Origin, db: db}
 	_, _, err = g.compareKeys(ctx, path, origin)
 	switch {
 	case err != nil:

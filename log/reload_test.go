@@ -121,7 +121,7 @@ func TestAReloadIsAllOrNothing(t *testing.T) {
 		{"trust file", "trust file", func(c *Config) { c.Policy = []byte("quorum none\n") }},
 		{"a limit", "negative", func(c *Config) { c.Limits.Waiting = -1 }},
 		{"directory", "needs a restart", func(c *Config) { c.TreeDir += "2" }},
-		{"another key", "needs a restart", func(c *Config) { c.VKey += "x" }},
+		{"another key", "does not name this log", func(c *Config) { c.VKey += "x" }},
 		{"a program that entries name", "entries of this log name the program", func(c *Config) {
 			// found only when the index is open
 			c.Proofs = &toldProofs{believed: make(map[proven][]byte), programs: []proofcheck.Program{otherProgram}}

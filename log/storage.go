@@ -43,6 +43,7 @@ func (l *Log) isBehind(err error) error {
 // canStore refuses while the tree cannot be written.
 func (l *Log) canStore() error {
 	if err := l.writable(); err != nil {
+		l.treeWritten(err)
 		return l.notAdded(err)
 	}
 	return nil

@@ -8,11 +8,11 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"cratelog/crate"
 	"cratelog/entry"
-	"cratelog/internal/durable"
 )
 
 // Reason is the machine-readable name of a refusal.
@@ -309,7 +309,14 @@ func (l *Log) checkFiles(ctx context.Context, s *submission, chain entry.Chain, 
 		return l.noTurn(err)
 	}
 	defer turn.end()
-	raw, err := readPart(crateData, l.limits.Crate.Compressed, CrateTooLarge, ".crate")
+	buffer := crateBuffers.Get().(*bytes.Buffer)
+	defer func() {
+		if buffer.Cap() <= mostPooled {
+			buffer.Reset()
+			crateBuffers.Put(buffer)
+		}
+	}()
+	raw, err := readPartInto(buffer, crateData, l.limits.Crate.Compressed, CrateTooLarge, ".crate")
 	if err != nil {
 		return err
 	}
@@ -324,19 +331,29 @@ func (l *Log) checkFiles(ctx context.Context, s *submission, chain entry.Chain, 
 	return l.checkCrate(ctx, s, chain, raw, turn)
 }
 
+// crateBuffers hold .crates while they are checked. Nothing of a .crate is kept that shares its bytes.
+var crateBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// mostPooled is the largest buffer that is kept for the next .crate.
+const mostPooled = 1 << 20
+
 // readPart reads what was uploaded, at most limit bytes of it.
 func readPart(r io.Reader, limit int64, tooLarge Reason, what string) ([]byte, error) {
-	raw, err := durable.ReadAll(r, limit)
+	return readPartInto(new(bytes.Buffer), r, limit, tooLarge, what)
+}
+
+func readPartInto(b *bytes.Buffer, r io.Reader, limit int64, tooLarge Reason, what string) ([]byte, error) {
+	_, err := b.ReadFrom(io.LimitReader(r, limit+1))
 	var refusal *Refusal
 	switch {
 	case errors.As(err, &refusal):
 		return nil, refusal
-	case errors.Is(err, durable.ErrTooLarge):
-		return nil, refuse(tooLarge, nil, "The %s has more than %d bytes, the limit of this log.", what, limit)
 	case err != nil:
 		return nil, refuse(MalformedRequest, err, "The %s could not be read to its end.", what)
+	case int64(b.Len()) > limit:
+		return nil, refuse(tooLarge, nil, "The %s has more than %d bytes, the limit of this log.", what, limit)
 	}
-	return raw, nil
+	return b.Bytes(), nil
 }
 
 // checkCrate recomputes the file list and the manifest facts from the .crate, whose SHA-256 is the

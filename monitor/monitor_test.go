@@ -479,7 +479,7 @@ func TestAForkIsKnownThoughALargerTreeCannotBeHad(t *testing.T) {
 
 func TestTheRulesForAlertsNameMetricsThatExist(t *testing.T) {
 	w := verifiedWorld(t, 1)
-	rules, doc := document("monitor.rules.yml"), document("monitoring.md")
+	rules, doc := document("../deploy/monitor.rules.yml"), document("monitoring.md")
 	described := make(chan *prometheus.Desc, 100)
 	w.m.Describe(described)
 	close(described)

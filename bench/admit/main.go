@@ -1,7 +1,7 @@
 // Command admit measures the log's door: how many submissions a log admits in a second, each with its .crate
 // checked, its proof verified, its place durable and its bundle under a checkpoint that two of three witnesses
 // cosigned; what each costs logd in processor time; and how long one that comes alone waits. In the same run it
-// measures what a proof alone costs, in full batches, and what bare Tessera does with the same entries on the same
+// measures what a proof alone costs, in full batches, what a .crate alone costs, and what bare Tessera does with the same entries on the same
 // disk under the same checkpoint interval, without witnesses.
 //
 // logd is the real program with the settings that ship, over HTTP; it and the witnesses are processes of their
@@ -27,8 +27,10 @@ import (
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/sync/errgroup"
 
+	"cratelog/crate"
 	"cratelog/entry"
 	"cratelog/internal/logsite"
+	"cratelog/log"
 	"cratelog/proofcheck"
 )
 
@@ -72,6 +74,10 @@ func run(n, at, size int) error {
 	if err != nil {
 		return err
 	}
+	crates, err := readCrates(subs[:n])
+	if err != nil {
+		return err
+	}
 	mine, cpu, err := admit(ctx, bin, dir, subs, at)
 	if err != nil {
 		return err
@@ -83,7 +89,9 @@ func run(n, at, size int) error {
 	fmt.Printf("admitted_entries_per_second %.0f 1/s\n", mine)
 	fmt.Printf("cpu_per_entry %.3f ms\n", 1000*cpu)
 	fmt.Printf("cpu_per_proof %.3f ms\n", 1000*proof)
+	fmt.Printf("cpu_per_crate %.3f ms\n", 1000*crates)
 	fmt.Printf("cpu_per_entry_over_proof %.1f times\n", cpu/proof)
+	fmt.Printf("cpu_per_entry_but_crate_over_proof %.1f times\n", (cpu-crates)/proof)
 	fmt.Printf("bare_tessera_entries_per_second %.0f 1/s\n", bare)
 	fmt.Printf("bare_tessera_cpu_per_entry %.3f ms\n", 1000*bareCPU)
 	return nil
@@ -110,6 +118,25 @@ func proofs(subs []logsite.Submission) (seconds float64, err error) {
 		}
 	}
 	return (used() - begin) / float64(len(entries)), nil
+}
+
+// readCrates returns the processor time of inflating and hashing a .crate, and of making its list, by itself.
+func readCrates(subs []logsite.Submission) (seconds float64, err error) {
+	begin := used()
+	for _, s := range subs {
+		e, err := entry.Parse(s.Entry)
+		if err != nil {
+			return 0, err
+		}
+		c, err := crate.Read(s.Crate, e.Subject.Name, e.Subject.Version, log.DefaultCrateLimits())
+		if err == nil {
+			_, err = c.Check(e.Subject, e.Claim.(*entry.Source))
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	return (used() - begin) / float64(len(subs)), nil
 }
 
 // used returns the processor time of this process, in seconds.

@@ -36,7 +36,7 @@ func measureReport(ctx context.Context, p *place) (err error) {
 	}
 	const origin = "bench.example/log"
 	w, err := loopback.Start(ctx, loopback.Config{Origin: origin, Dir: dir,
-		Limits: log.Limits{Uploads: 1024, Waiting: 1024}})
+		Limits: log.Limits{Waiting: 1024}})
 	if err != nil {
 		return err
 	}

@@ -86,7 +86,7 @@ func run(ctx context.Context, n, fetched int) error {
 		return err
 	}
 	if p.world, err = loopback.Start(ctx, loopback.Config{Origin: "bench.example/log", Dir: dir,
-		Limits: log.Limits{Uploads: 1024, Waiting: 1024}}); err != nil {
+		Limits: log.Limits{Waiting: 1024}}); err != nil {
 		return err
 	}
 	defer p.world.Close()
@@ -111,7 +111,7 @@ func (p *place) makeCrates(n int) error {
 		r.files = []forge.File{forge.Manifest(r.name, version), {Path: "src/lib.rs", Content: "// " + r.name + "\n"}}
 		for j := range 18 {
 			r.files = append(r.files, forge.File{Path: fmt.Sprintf("src/part_%d.rs", j),
-				Content: source(random, 14000)})
+				Content: forge.Source(random, 14000)})
 		}
 		if r.raw, err = forge.Pack(r.name, version, r.files...); err != nil {
 			return err
@@ -122,21 +122,6 @@ func (p *place) makeCrates(n int) error {
 		p.crates = append(p.crates, r)
 	}
 	return nil
-}
-
-// source returns text that packs as well as sources do.
-func source(random *rand.Rand, size int) string {
-	words := []string{"let", "fn", "self", "match", "Some", "None", "Ok", "Err", "impl", "pub", "mut", "=>",
-		"{", "}", "(", ")", ";", "->", "&", "\n    "}
-	var b strings.Builder
-	for b.Len() < size {
-		if random.IntN(4) == 0 {
-			fmt.Fprintf(&b, "// v%x ", random.Uint32())
-			continue
-		}
-		b.WriteString(words[random.IntN(len(words))] + " ")
-	}
-	return b.String()
 }
 
 func (p *place) submit(ctx context.Context) error {

@@ -88,6 +88,18 @@ func TestACrateIsUploadedAndThenLoggedWhereTheLogAsksTheRegistry(t *testing.T) {
 	s.uploads(0)
 }
 
+// TestALogThatIsNotWhatThePolicyCallsItIsNamed: it took what no registry lists.
+func TestALogThatIsNotWhatThePolicyCallsItIsNamed(t *testing.T) {
+	s := newSite(t)
+	s.release("0.1.0")
+	said := s.mustRun(func(c *Config) { c.Policy.RegistryBacked = []string{"publish.example/log"} })
+	inOrderOf(t, said, "Order upload, then log", "Logged hello-publish v0.1.0 as entry 0",
+		"warning: the policy calls the log publish.example/log registry-backed, and it has taken hello-publish v0.1.0")
+	s.uploads(1)
+	s.release("0.2.0")
+	inOrderOf(t, s.mustRun(), "Order log, then upload; no policy calls the log registry-backed", "Logged hello-publish v0.2.0 as entry 1")
+}
+
 // TestAnEndBetweenUploadAndLogLosesNothing, whatever is left on the disk.
 func TestAnEndBetweenUploadAndLogLosesNothing(t *testing.T) {
 	if testing.Short() {

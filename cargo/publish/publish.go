@@ -437,6 +437,10 @@ func (r *run) submit(ctx context.Context) error {
 		} else if err != nil {
 			return err
 		}
+		if origin := r.backed(); origin != "" && !j.pending && !j.published && j.unlisted == nil {
+			r.Report.Warn("the policy calls the log %s registry-backed, and it has taken %s, which the registry does not list: "+
+				"ask its operator, and take it out of registry-backed", origin, j.member)
+		}
 	}
 	return r.mayLeave()
 }

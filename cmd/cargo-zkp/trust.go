@@ -70,7 +70,8 @@ func trustShow(_ context.Context, sh *shell, args []string) error {
 func describeTrust(t *client.Trust) string {
 	var b strings.Builder
 	if t.Maintained() {
-		fmt.Fprintf(&b, "  trust file %s, number %d; the next one must be signed by %d of:\n", t.Name, t.Sequence, t.Threshold)
+		fmt.Fprintf(&b, "  trust file %s, number %d; the next one must be signed by %d of:\n", t.Name, t.Sequence,
+			t.Threshold)
 		signed := t.SignedBy(t)
 		for _, vkey := range t.Maintainers {
 			name, _, _ := strings.Cut(vkey, "+")
@@ -162,7 +163,8 @@ have compared it with a copy from a source that you trust.`)
 }
 
 // newerTrust fetches the newer file. A URL may be that of a log, or of its trust file.
-func newerTrust(ctx context.Context, at policy.Trust, from []string, offline bool) (file []byte, where string, err error) {
+func newerTrust(ctx context.Context, at policy.Trust, from []string, offline bool) (file []byte, where string,
+	err error) {
 	where = ""
 	if len(from) == 1 {
 		where = from[0]
@@ -208,10 +210,12 @@ func mayFollow(sh *shell, now, next *client.Trust, where string, unsigned bool) 
 		return nil
 	}
 	if !unsigned {
-		return outcome.Refusef("the trust file at hand names no maintainers, so nothing shows that %s comes from those who wrote it: "+
-			"compare it with a copy from a source that you trust, then take it with --unsigned. Its SHA-256 is %x", where, sha256.Sum256(next.File))
+		return outcome.Refusef("the trust file at hand names no maintainers, so nothing shows that %s comes from "+
+			"those who wrote it: compare it with a copy from a source that you trust, then take it with --unsigned. Its SHA-256 is %x", where,
+			sha256.Sum256(next.File))
 	}
-	sh.Warn("the new trust file is NOT signed by anybody whom the one at hand names; its SHA-256 is %x", sha256.Sum256(next.File))
+	sh.Warn("the new trust file is NOT signed by anybody whom the one at hand names; its SHA-256 is %x",
+		sha256.Sum256(next.File))
 	if next.Maintained() {
 		sh.Warn("from now on, %d of its %d maintainers decide whom you believe", next.Threshold, len(next.Maintainers))
 	}

@@ -88,7 +88,8 @@ func signTrust(_ context.Context, args []string, stdout, _ io.Writer) error {
 		}
 		return sayTrust(stdout, signed, before)
 	}
-	return outcome.Refusef("the key %s is of no maintainer of %s: put its vkey there, or name the trust file before it with -before",
+	return outcome.Refusef("the key %s is of no maintainer of %s: put its vkey there, or name the trust file "+
+		"before it with -before",
 		*key, file)
 }
 
@@ -111,7 +112,8 @@ func readTrust(path string) (*client.Trust, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if !t.Maintained() {
-		return nil, outcome.Refusef("%s does not begin with \"# cratelog trust/v1\" and its maintainers (docs/formats.md)", path)
+		return nil, outcome.Refusef("%s does not begin with \"# cratelog trust/v1\" and its maintainers "+
+			"(docs/formats.md)", path)
 	}
 	return t, nil
 }
@@ -123,7 +125,8 @@ func sayTrust(w io.Writer, file []byte, before *client.Trust) error {
 		return err
 	}
 	own := t.SignedBy(t)
-	fmt.Fprintf(w, "trust file %s, number %d: signed by %d of the %d that it asks for (%s)\n", t.Name, t.Sequence, len(own),
+	fmt.Fprintf(w, "trust file %s, number %d: signed by %d of the %d that it asks for (%s)\n", t.Name, t.Sequence,
+		len(own),
 		t.Threshold, strings.Join(own, ", "))
 	if before == nil {
 		return nil

@@ -9,8 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -40,15 +38,18 @@ import (
 
 // TestMain lets the test binary be the server, in a process of its own that a
 // test can kill: "logd ..." is the program as it is, "logd-testproofs ..." the
-// program with testProofs in the place of the embedded ones.
+// program with testProofs in the place of the embedded ones, "witness ..." a
+// witness of one log.
 func TestMain(m *testing.M) {
-	if len(os.Args) < 2 || !strings.HasPrefix(os.Args[1], "logd") {
+	if len(os.Args) < 2 || !strings.HasPrefix(os.Args[1], "logd") && os.Args[1] != "witness" {
 		os.Exit(m.Run())
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var err error
-	if os.Args[1] == "logd-testproofs" {
+	if os.Args[1] == "witness" {
+		err = serveWitness(ctx, os.Args[2:])
+	} else if os.Args[1] == "logd-testproofs" {
 		err = serve(ctx, os.Args[2:], os.Stderr, testPrograms)
 	} else {
 		err = run(ctx, os.Args[2:], os.Stdout, os.Stderr)
@@ -93,6 +94,7 @@ type site struct {
 	dir    string
 	vkey   string
 	policy torchwood.Policy
+	wrap   []string // a command that runs the server
 }
 
 const origin = "log.test/2026"
@@ -100,19 +102,30 @@ const origin = "log.test/2026"
 func newSite(t *testing.T, settings string) *site {
 	t.Helper()
 	s := &site{t: t, dir: t.TempDir()}
-	var out bytes.Buffer
-	fatalIf(t, run(t.Context(), []string{"keygen", "-origin", origin, "-out", filepath.Join(s.dir, "key.pem")}, &out, io.Discard))
-	s.vkey = strings.TrimSpace(out.String())
-	policy := "log " + s.vkey + "\n"
+	s.makeKey()
+	policy := ""
 	for i := range 3 {
 		vkey, url := s.startWitness(fmt.Sprintf("witness.test/w%d", i))
 		policy += fmt.Sprintf("witness w%d %s %s\n", i, vkey, url)
 	}
-	policy += "group g 2 w0 w1 w2\nquorum g\n"
-	s.policy = testlog.Must(torchwood.ParsePolicy([]byte(policy)))
-	s.write("trust.policy", []byte(policy))
+	s.makePolicy(policy)
 	s.settings(settings)
 	return s
+}
+
+func (s *site) makeKey() {
+	s.t.Helper()
+	var out bytes.Buffer
+	fatalIf(s.t, run(s.t.Context(), []string{"keygen", "-origin", origin, "-out", filepath.Join(s.dir, "key.pem")}, &out, io.Discard))
+	s.vkey = strings.TrimSpace(out.String())
+}
+
+// makePolicy writes a trust file with the lines of the witnesses w0 to w2.
+func (s *site) makePolicy(witnesses string) {
+	s.t.Helper()
+	policy := "log " + s.vkey + "\n" + witnesses + "group g 2 w0 w1 w2\nquorum g\n"
+	s.policy = testlog.Must(torchwood.ParsePolicy([]byte(policy)))
+	s.write("trust.policy", []byte(policy))
 }
 
 func (s *site) write(name string, text []byte) {
@@ -164,7 +177,8 @@ func (s *site) tryStart(mode string, args ...string) (*server, error) {
 	ready := filepath.Join(s.t.TempDir(), "ready")
 	p := &server{t: s.t, out: new(bytes.Buffer), done: make(chan error, 1)}
 	args = append([]string{mode}, args...)
-	p.cmd = exec.Command(os.Args[0], append(args, "-config", filepath.Join(s.dir, "logd.toml"), "-ready-file", ready)...)
+	args = slices.Concat(s.wrap, []string{os.Args[0]}, args, []string{"-config", filepath.Join(s.dir, "logd.toml"), "-ready-file", ready})
+	p.cmd = exec.Command(args[0], args[1:]...)
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	fatalIf(s.t, p.cmd.Start())
 	go func() { p.done <- p.cmd.Wait() }()
@@ -277,92 +291,6 @@ func (s *site) bundleIndex(bundle, entryBytes []byte) int {
 	}
 	s.t.Fatal("a bundle without an index")
 	return -1
-}
-
-// TestNothingAcknowledgedIsLostAndNothingIsLoggedTwice kills the server with
-// SIGKILL again and again while clients submit, and submit again.
-func TestNothingAcknowledgedIsLostAndNothingIsLoggedTwice(t *testing.T) {
-	rounds := 10
-	if testing.Short() {
-		rounds = 3
-	}
-	s := newSite(t, "checkpoint_interval = \"100ms\"\nbatch_age = \"10ms\"\n")
-	pool := make([]item, 20*rounds)
-	for i := range pool {
-		pool[i] = newItem(fmt.Sprintf("c%d", i))
-	}
-	var mu sync.Mutex
-	acknowledged := make(map[string][]byte) // name -> bundle
-
-	for round := range rounds {
-		p := s.start("logd-testproofs")
-		ctx, cancel := context.WithCancel(t.Context())
-		var clients sync.WaitGroup
-		for range 8 {
-			clients.Go(func() {
-				for ctx.Err() == nil {
-					it := pool[rand.IntN(min(len(pool), 20*(round+1)))] // some are new, some are old
-					bundle, err := submit(ctx, p.url, it)
-					var refused *client.SubmitError
-					if errors.As(err, &refused) {
-						t.Errorf("%s: %v", it.name, err)
-					}
-					if err != nil {
-						return // killed
-					}
-					mu.Lock()
-					acknowledged[it.name] = bundle
-					mu.Unlock()
-				}
-			})
-		}
-		time.Sleep(time.Duration(50+rand.IntN(400)) * time.Millisecond) // any moment will do
-		p.kill()
-		cancel()
-		clients.Wait()
-	}
-	t.Logf("%d of %d acknowledged before the last kill", len(acknowledged), len(pool))
-
-	p := s.start("logd-testproofs")
-	early := maps.Clone(acknowledged)
-	var clients sync.WaitGroup
-	for c := range 16 {
-		clients.Go(func() {
-			for i := c; i < len(pool); i += 16 {
-				bundle, err := submit(t.Context(), p.url, pool[i])
-				if err != nil {
-					t.Errorf("%s: %v", pool[i].name, err)
-					return
-				}
-				mu.Lock()
-				acknowledged[pool[i].name] = bundle
-				mu.Unlock()
-			}
-		})
-	}
-	clients.Wait()
-	all := s.readLog(p.url)
-	if len(all) != len(pool) {
-		t.Errorf("the log has %d entries, want %d", len(all), len(pool))
-	}
-	at := make(map[string]int)
-	for i, e := range all {
-		if first, twice := at[string(e)]; twice {
-			t.Errorf("entry %d is entry %d again", i, first)
-		}
-		at[string(e)] = i
-	}
-	for _, it := range pool {
-		for when, b := range map[string][]byte{"early": early[it.name], "late": acknowledged[it.name]} {
-			if b == nil {
-				continue
-			}
-			if got, ok := at[string(it.entry)]; !ok || s.bundleIndex(b, it.entry) != got {
-				t.Errorf("%s: acknowledged (%s) at another place than %d", it.name, when, got)
-			}
-		}
-	}
-	p.stop()
 }
 
 func TestSIGTERMFinishesWhatWasBegun(t *testing.T) {

@@ -62,7 +62,7 @@ func (p *server) hup(said chan string) {
 	until(p.t, said, "READY=1")
 }
 
-func (p *server) health() (problems []string, code int) {
+func (p *server) problems() (problems []string, code int) {
 	p.t.Helper()
 	resp := testlog.Must(http.Get(p.url + "/healthz"))
 	defer resp.Body.Close()
@@ -94,7 +94,7 @@ func TestSystemdIsToldAndSIGHUPTakesOverTheSettings(t *testing.T) {
 	if now := p.about().Programs; len(now) != len(before)+1 || !slices.ContainsFunc(now, func(p program) bool { return p.Origin == "solo: two" }) {
 		t.Errorf("after SIGHUP: %+v", now)
 	}
-	if problems, code := p.health(); code != http.StatusOK {
+	if problems, code := p.problems(); code != http.StatusOK {
 		t.Errorf("after SIGHUP: %d %q", code, problems)
 	}
 
@@ -105,7 +105,7 @@ func TestSystemdIsToldAndSIGHUPTakesOverTheSettings(t *testing.T) {
 	} {
 		s.settings(settings + quick)
 		p.hup(said)
-		problems, code := p.health()
+		problems, code := p.problems()
 		if code != http.StatusServiceUnavailable || !strings.Contains(strings.Join(problems, "\n"), words) {
 			t.Errorf("%s: /healthz says %d %q, want %q", settings, code, problems, words)
 		}
@@ -129,7 +129,7 @@ func TestSystemdIsToldAndSIGHUPTakesOverTheSettings(t *testing.T) {
 	if p.get("/v1/log", &about); len(about.Witnesses) != 2 {
 		t.Errorf("after a new trust file there are %d witnesses", len(about.Witnesses))
 	}
-	if problems, code := p.health(); code != http.StatusOK {
+	if problems, code := p.problems(); code != http.StatusOK {
 		t.Errorf("after a new trust file: %d %q", code, problems)
 	}
 	p.stop()

@@ -30,7 +30,7 @@ func setLogLevel(debug bool) {
 }
 
 // atStart are the settings that hold from the start to the end of the program.
-var atStart = []string{"origin", "listen", "key", "keys", "tree", "state", "shutdown_timeout"}
+var atStart = []string{"origin", "listen", "tree", "state", "shutdown_timeout", "log_format", "door.connections"}
 
 // reloader takes over the settings file again.
 type reloader struct {
@@ -61,7 +61,7 @@ func (r *reloader) serve(ctx context.Context, hup *daemon.Reloads, server *http.
 
 // reload takes over all of the settings, or nothing, and returns the names of those that changed.
 func (r *reloader) reload(ctx context.Context) (changes []string, err error) {
-	s, cfg, err := load(r.file)
+	s, cfg, err := loadFor(r.file, r.cfg.ReadOnly)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +96,7 @@ func changed(oldSettings, newSettings *settings, old, next *log.Config) (names [
 			names = append(names, name)
 		}
 	}
-	add("key", old.VKey != next.VKey)
+	add("keys", !slices.Equal(vkeys(old), vkeys(next)))
 	add("trust", !bytes.Equal(old.Policy, next.Policy))
 	add("programs", !slices.Equal(programIDs(old.Proofs), programIDs(next.Proofs)))
 	add("builds.sets", !slices.EqualFunc(old.Builds.Sets, next.Builds.Sets,
@@ -104,6 +104,14 @@ func changed(oldSettings, newSettings *settings, old, next *log.Config) (names [
 	add("registry", !reflect.DeepEqual(old.Registries, next.Registries))
 	slices.Sort(names)
 	return names
+}
+
+func vkeys(cfg *log.Config) []string {
+	all := []string{cfg.VKey}
+	for _, k := range cfg.MoreKeys {
+		all = append(all, k.VKey)
+	}
+	return all
 }
 
 func programIDs(p log.Proofs) (ids [][32]byte) {

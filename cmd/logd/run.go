@@ -22,13 +22,15 @@ const usage = `logd is the server of a transparent log of crate proofs.
 	                                       serve until SIGINT or SIGTERM; SIGHUP: take the settings over again;
 	                                       -read-only: a copy of the tree, without a key
 	logd check -config FILE [-json]        look at all that serve would, and change nothing
+	logd fsck -config FILE [-repair]       compare all that is on the disk; with -repair the log must be stopped
 	logd freeze -config FILE [-successor VKEY [-url URL]] [-reason TEXT]
 	                                       end the log for good: sign that nothing follows, and who follows
 	logd export -config FILE -out DIR      write the log as files that any web server can serve
 	logd openings delete -config FILE -claim IDENTITY
 	                                       delete the opening of a claim; the log may be running
 
-Exit status: 0 all is well; 1 a check failed; 2 the command line is wrong; 3 it failed.
+Exit status: 0 all is well; 1 a check failed, or fsck found what is wrong and not repaired; 2 the command line is wrong;
+3 it failed.
 `
 
 var keys = daemon.Keys{
@@ -64,6 +66,9 @@ var verbs = map[string]daemon.Verb{
 	},
 	"check": func(ctx context.Context, args []string, stdout, _ io.Writer) error {
 		return check(ctx, args, stdout, loadPrograms)
+	},
+	"fsck": func(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+		return fsck(ctx, args, stdout, stderr, loadPrograms)
 	},
 	"freeze": func(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return freeze(ctx, args, stdout, stderr, loadPrograms)

@@ -42,7 +42,8 @@ func openAgent(fingerprint, socket string, timeout time.Duration) (crypto.Signer
 				return k.take(have)
 			}
 		}
-		return fmt.Errorf("the ssh-agent at %s holds %d keys, and none has this fingerprint: add it with ssh-add", socket, len(keys))
+		return fmt.Errorf("the ssh-agent at %s holds %d keys, and none has this fingerprint: add it with ssh-add", socket,
+			len(keys))
 	})
 	return k, err
 }

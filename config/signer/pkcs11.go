@@ -17,6 +17,8 @@ import (
 	"sync"
 
 	"github.com/miekg/pkcs11"
+
+	"cratelog/config"
 )
 
 // Of PKCS #11 version 3.0.
@@ -87,7 +89,8 @@ func openToken(path, text string) (crypto.Signer, error) {
 	if err := ctx.Initialize(); err != nil && !isToken(err, pkcs11.CKR_CRYPTOKI_ALREADY_INITIALIZED) {
 		return nil, fmt.Errorf("%s: %w", u.module, err)
 	}
-	t := &token{uri: u, ctx: ctx, pin: func() ([]byte, error) { return ReadPassphrase(path, strings.TrimPrefix(u.pin, "file:")) }}
+	pin := func() ([]byte, error) { return config.ReadPassphrase(path, strings.TrimPrefix(u.pin, "file:")) }
+	t := &token{uri: u, ctx: ctx, pin: pin}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err := t.connect(); err != nil {
@@ -140,7 +143,8 @@ func (t *token) slot() (uint, error) {
 		}
 	}
 	if len(found) != 1 {
-		return 0, fmt.Errorf("there are %d tokens with the label %q among %d; one is needed", len(found), t.uri.token, len(slots))
+		return 0, fmt.Errorf("there are %d tokens with the label %q among %d; one is needed", len(found), t.uri.token,
+			len(slots))
 	}
 	return found[0], nil
 }
@@ -174,7 +178,8 @@ func (t *token) load() error {
 	if err != nil {
 		return fmt.Errorf("the token %q: %w", t.uri.token, err)
 	}
-	attributes, err := t.ctx.GetAttributeValue(t.session, object, []*pkcs11.Attribute{pkcs11.NewAttribute(pkcs11.CKA_EC_POINT, nil)})
+	attributes, err := t.ctx.GetAttributeValue(t.session, object,
+		[]*pkcs11.Attribute{pkcs11.NewAttribute(pkcs11.CKA_EC_POINT, nil)})
 	if err != nil || len(attributes) != 1 {
 		return fmt.Errorf("the token %q does not show the public key: %w", t.uri.token, err)
 	}

@@ -24,19 +24,14 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"cratelog/config"
-	"cratelog/internal/durable"
 )
 
 // DefaultTimeout is how long a device or a service may take for one signature.
 const DefaultTimeout = 10 * time.Second
-
-// maxPassphrase bounds the file with a passphrase or a token, in bytes.
-const maxPassphrase = 4 << 10
 
 // ErrSilent is wrapped by the error for a device or service that does not answer in time.
 var ErrSilent = errors.New("the signer does not answer")
@@ -89,14 +84,14 @@ func (s Settings) timeout() time.Duration { return cmp.Or(s.Timeout.Duration, De
 // openFile opens a PEM file. A passphrase is for those that are encrypted: with several keys not all
 // need be.
 func (s Settings) openFile(path, ref string) (crypto.Signer, error) {
-	name, text, err := readSecret(path, ref)
+	name, text, err := config.ReadSecret(path, ref)
 	if err != nil {
 		return nil, err
 	}
 	key, err := config.ParseKey(text, nil)
 	if errors.Is(err, config.ErrPassphrase) && s.Passphrase != "" {
 		var pass []byte
-		if pass, err = ReadPassphrase(path, s.Passphrase); err != nil {
+		if pass, err = config.ReadPassphrase(path, s.Passphrase); err != nil {
 			return nil, err
 		}
 		key, err = config.ParseKey(text, pass)
@@ -107,46 +102,6 @@ func (s Settings) openFile(path, ref string) (crypto.Signer, error) {
 		return nil, fmt.Errorf("key file %s %w", name, err)
 	}
 	return key, nil
-}
-
-// ReadPassphrase reads the passphrase in a file that a setting of the file at path names.
-func ReadPassphrase(path, ref string) ([]byte, error) {
-	name, text, err := readSecret(path, ref)
-	if err != nil {
-		return nil, err
-	}
-	line := strings.TrimSuffix(string(text), "\n")
-	switch {
-	case line == "":
-		return nil, fmt.Errorf("%s is empty; it must hold one line", name)
-	case len(text) > maxPassphrase || strings.ContainsAny(line, "\r\n"):
-		return nil, fmt.Errorf("%s must hold one line of at most %d bytes", name, maxPassphrase)
-	}
-	return []byte(line), nil
-}
-
-// readSecret reads a file that only its owner may read, or a credential. systemd guards those: its
-// access lists look like a wider mode.
-func readSecret(path, ref string) (name string, text []byte, err error) {
-	credential, ok := strings.CutPrefix(ref, "credential:")
-	if !ok {
-		name = config.Beside(path, ref)
-		text, err = config.ReadKeyFile(name)
-		return name, text, err
-	}
-	dir := os.Getenv("CREDENTIALS_DIRECTORY")
-	switch {
-	case dir == "":
-		return ref, nil, fmt.Errorf("%s: there is no CREDENTIALS_DIRECTORY: the program must be started by systemd, with "+
-			"LoadCredential= or LoadCredentialEncrypted=", ref)
-	case credential == "" || strings.ContainsAny(credential, `/\`) || !filepath.IsLocal(credential):
-		return ref, nil, fmt.Errorf("%s: a credential is named without slashes", ref)
-	}
-	text, err = durable.Read(filepath.Join(dir, credential), 16<<10)
-	if err != nil {
-		err = fmt.Errorf("%s: %w", ref, err)
-	}
-	return ref, text, err
 }
 
 // bounded is a signer elsewhere. It implements crypto.Signer for messages, as Ed25519 does.

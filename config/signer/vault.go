@@ -18,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"cratelog/config"
 	"cratelog/internal/durable"
 )
 
@@ -64,7 +65,7 @@ func openVault(path, ref string, s Settings) (crypto.Signer, error) {
 	if s.VaultToken == "" {
 		return nil, errors.New("vault_token_file is missing: name a file with the service's token, mode 0600")
 	}
-	k.token = func() ([]byte, error) { return ReadPassphrase(path, s.VaultToken) }
+	k.token = func() ([]byte, error) { return config.ReadPassphrase(path, s.VaultToken) }
 	k.http = &http.Client{Timeout: s.timeout() / vaultTries,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	if m[4] != "" {
@@ -108,7 +109,8 @@ func (k *vaultKey) load() error {
 	case d.Derived:
 		return fmt.Errorf("the transit key %s is derived: it has no public key of its own", k.name)
 	case k.version == 0:
-		return fmt.Errorf("say which version of the transit key signs, hashivault://%s?version=%d: a rotated key is another key", k.name, d.Latest)
+		return fmt.Errorf("say which version of the transit key signs, hashivault://%s?version=%d: a rotated key is "+
+			"another key", k.name, d.Latest)
 	}
 	var version struct {
 		Public string `json:"public_key"`
@@ -191,9 +193,11 @@ func (k *vaultKey) once(method, verb string, body []byte, into any) (again bool,
 	case err != nil:
 		return true, fmt.Errorf("the key service's answer: %w", err)
 	case resp.StatusCode == http.StatusForbidden:
-		return false, fmt.Errorf("the key service answered %s: the token does not allow to %s with this key", resp.Status, verb)
+		return false, fmt.Errorf("the key service answered %s: the token does not allow to %s with this key", resp.Status,
+			verb)
 	case resp.StatusCode == http.StatusNotFound:
-		return false, fmt.Errorf("the key service answered %s: it has no transit key %s below %s", resp.Status, k.name, k.mount)
+		return false, fmt.Errorf("the key service answered %s: it has no transit key %s below %s", resp.Status, k.name,
+			k.mount)
 	case resp.StatusCode != http.StatusOK:
 		return resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode >= 500,
 			fmt.Errorf("the key service answered %s", resp.Status)

@@ -21,7 +21,6 @@ import (
 	"time"
 
 	"cratelog/config"
-	"cratelog/config/signer"
 	"cratelog/internal/durable"
 	"cratelog/internal/outcome"
 	"cratelog/internal/version"
@@ -183,7 +182,7 @@ func readPassphrase(file string) ([]byte, error) {
 	if file == "" {
 		return nil, nil
 	}
-	return signer.ReadPassphrase("", file)
+	return config.ReadPassphrase("", file)
 }
 
 // Show prints the vkey of a key file, or those of a settings file, one a line.

@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
+	"strings"
 
 	"cratelog/crate"
 	"cratelog/entry"
@@ -122,6 +124,21 @@ func (f *Forger) Crate(name, version, source string) (raw []byte, e *entry.Entry
 	}
 	e, err = f.Entry(raw, name, version)
 	return raw, e, err
+}
+
+// Source returns text that packs as well as sources do.
+func Source(random *rand.Rand, size int) string {
+	words := []string{"let", "fn", "self", "match", "Some", "None", "Ok", "Err", "impl", "pub", "mut", "=>",
+		"{", "}", "(", ")", ";", "->", "&", "\n    "}
+	var b strings.Builder
+	for b.Len() < size {
+		if random.IntN(4) == 0 {
+			fmt.Fprintf(&b, "// v%x ", random.Uint32())
+			continue
+		}
+		b.WriteString(words[random.IntN(len(words))] + " ")
+	}
+	return b.String()
 }
 
 // Default returns a forger for the program of source claims that ships with cratelog.

@@ -137,6 +137,15 @@ func (f *Forger) Prove(e *entry.Entry, list []byte) error {
 	return f.ProveChain(e, make([]fr.Element, 0), func(rho fr.Element) (chain.End, error) { return chain.EndOf(list, rho) })
 }
 
+// ProveSegments is Prove with a proof of n segments, as true ones of larger commits and trees have.
+func (f *Forger) ProveSegments(e *entry.Entry, list []byte, n int) error {
+	cuts := make([]fr.Element, n-1)
+	for i := range cuts {
+		cuts[i].MustSetRandom()
+	}
+	return f.ProveChain(e, cuts, func(rho fr.Element) (chain.End, error) { return chain.EndOf(list, rho) })
+}
+
 // ProveChain gives the entry a proof of one segment more than there are cuts, with these cuts, and
 // with what end says for the proof's challenge.
 func (f *Forger) ProveChain(e *entry.Entry, cuts []fr.Element, end func(rho fr.Element) (chain.End, error)) error {

@@ -6,21 +6,26 @@ package logsite
 import (
 	"bytes"
 	"context"
+	"crypto/sha1"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"mime/multipart"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
+	"cratelog/entry"
 	"cratelog/internal/forge"
 )
 
@@ -205,47 +210,53 @@ func NewSubmission(entry, crate []byte) (Submission, error) {
 	return Submission{Crate: crate, Entry: entry, Type: m.FormDataContentType(), Body: b.Bytes()}, err
 }
 
-// Make makes n submissions with .crates of about size bytes, and proofs that hold.
+// Segments is how many segments the proofs of Make have: the median of real crates has 56 SHA-1 blocks.
+const Segments = 2
+
+// Make makes n submissions with .crates of 20 files and about size bytes, and proofs that hold.
 func Make(name string, n, size int) ([]Submission, error) {
 	f, err := forge.Default()
 	if err != nil {
 		return nil, err
 	}
 	subs := make([]Submission, n)
-	var g sync.WaitGroup
-	errs := make(chan error, 2)
-	for worker := range cap(errs) {
-		g.Go(func() {
-			for i := worker; i < n; i += cap(errs) {
-				raw, e, err := f.Crate(fmt.Sprintf("%s-%d", name, i), "1.0.0", Source(uint64(i), size))
-				var b []byte
-				if err == nil {
-					b, err = e.Marshal()
-				}
-				if err == nil {
-					subs[i], err = NewSubmission(b, raw)
-				}
-				if err != nil {
-					errs <- err
-					return
-				}
-			}
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for i := range n {
+		g.Go(func() (err error) {
+			subs[i], err = makeOne(f, fmt.Sprintf("%s-%d", name, i), size, rand.New(rand.NewPCG(uint64(i), 1)))
+			return err
 		})
 	}
-	g.Wait()
-	close(errs)
-	return subs, <-errs
+	return subs, g.Wait()
 }
 
-// Source returns text that compresses as source code does, about four to one, to about size bytes.
-func Source(seed uint64, size int) string {
-	var b strings.Builder
-	x := seed*2862933555777941757 + 3037000493
-	for b.Len() < 4*size {
-		x = x*6364136223846793005 + 1442695040888963407
-		fmt.Fprintf(&b, "    let value_%d = self.field_%d(%d)?;\n", x>>52, x>>40&0xff, x>>24&0xffff)
+func makeOne(f *forge.Forger, name string, size int, random *rand.Rand) (Submission, error) {
+	const version, parts = "1.0.0", 18
+	files := []forge.File{forge.Manifest(name, version), {Path: "src/lib.rs", Content: "// " + name + "\n"}}
+	for i := range parts {
+		files = append(files, forge.File{Path: fmt.Sprintf("src/part_%d.rs", i), Content: forge.Source(random, size*27/10/parts)})
 	}
-	return b.String()
+	raw, err := forge.Pack(name, version, files...)
+	if err != nil {
+		return Submission{}, err
+	}
+	e, err := forge.Claim(raw, name, version, &entry.Source{Commit: sha1.Sum([]byte(name))})
+	if err != nil {
+		return Submission{}, err
+	}
+	list, err := forge.List(raw, e)
+	if err == nil {
+		err = f.ProveSegments(e, list, Segments)
+	}
+	if err != nil {
+		return Submission{}, err
+	}
+	b, err := e.Marshal()
+	if err != nil {
+		return Submission{}, err
+	}
+	return NewSubmission(b, raw)
 }
 
 // Client returns a client whose connections come from an address, which may be "".
