@@ -61,8 +61,8 @@ func (l *Log) openRegistries(context.Context) error {
 }
 
 // SetRegistries replaces the registries that the log asks; none: it asks none. requests bounds the
-// requests to all of them together in any minute; 0: 120. It may be called while the log is open.
-// What an error was returned for is not taken over.
+// requests to all of them together in any minute; 0: 120. It may be called while the log is open, which
+// then forgets what registries have said. What an error was returned for is not taken over.
 func (l *Log) SetRegistries(list []Registry, requests int) error {
 	if requests < 0 {
 		return fmt.Errorf("registry_requests is %d: it must be 0 or more", requests)

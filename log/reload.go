@@ -345,6 +345,7 @@ func check(ctx context.Context, cfg Config, say func(name string, err error), st
 		{"trust file", l.openPolicy},
 		{"sets of builders", l.openBuilds},
 		{"proving keys", l.openKeys},
+		{"registries", func(context.Context) error { return l.SetRegistries(cfg.Registries, cfg.RegistryRequests) }},
 		{"tree and guard", func(ctx context.Context) error {
 			if !state {
 				return nil

@@ -230,6 +230,11 @@ func TestCheckWritesNothingAndSaysWhoseTheStateIs(t *testing.T) {
 		t.Errorf("another state: %v", err)
 	}
 	cfg = w.cfg
+	cfg.Registries = []Registry{{Index: "https://a.example/"}, {Index: "https://a.example/"}}
+	if err := look(cfg)["registries"]; err == nil || !strings.Contains(err.Error(), "is named twice") {
+		t.Errorf("a registry that is named twice: %v", err)
+	}
+	cfg = w.cfg
 	cfg.Development = false
 	if err := look(cfg)["programs and limits"]; err == nil {
 		t.Error("development keys are taken")

@@ -293,7 +293,8 @@ func (r *Runner) raw(ctx context.Context, it *item) ([]byte, error) {
 	index, _ := it.Registry()
 	x, err := r.index(index)
 	if err != nil {
-		return nil, &refusal{OtherRegistry, fmt.Errorf("its .crate is not in cargo's cache (\"cargo fetch\" gets it), and: %w", err)}
+		return nil, &refusal{OtherRegistry, fmt.Errorf("its .crate is not in cargo's cache (\"cargo fetch\" gets "+
+			"it), and: %w", err)}
 	}
 	unlock, err := r.hosts.lock(ctx, hostOf(x.URL))
 	if err != nil {

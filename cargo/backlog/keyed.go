@@ -63,7 +63,8 @@ func (s *strikes) out(host string) error {
 	if s.of[host] < maxStrikes {
 		return nil
 	}
-	return fmt.Errorf("the host %s took too long %d times in a row, and is not asked again in this run", host, maxStrikes)
+	return fmt.Errorf("the host %s took too long %d times in a row, and is not asked again in this run", host,
+		maxStrikes)
 }
 
 // note takes in what came of asking a host.

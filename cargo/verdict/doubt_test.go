@@ -31,15 +31,17 @@ func TestWhatIsOldIsNoCoverForWhatIsFalse(t *testing.T) {
 		status   Status
 		slug     string
 	}{
-		"stale":                          {e: e, settings: dev + aged, status: Warned, slug: "stale"},
-		"stale and false":                {e: &falseOne, settings: dev + aged, status: Violation, slug: "proof"},
-		"stale, and of other bytes":      {e: otherBytes, settings: dev + aged, status: Violation, slug: "another-crate"},
-		"stale, and a fork":              {e: e, settings: dev + aged, fork: true, status: Violation, slug: "fork"},
-		"of a program":                   {e: &unknown, settings: dev, status: Warned, slug: "program"},
-		"of a program, and other bytes":  {e: &unknownOther, settings: dev, status: Violation, slug: "another-crate"},
-		"of a program, and a fork":       {e: &unknown, settings: dev, fork: true, status: Violation, slug: "fork"},
-		"of a program, stale":            {e: &unknown, settings: dev + aged, status: Warned, slug: "stale"},
-		"stale, a program, other bytes":  {e: &unknownOther, settings: dev + aged, status: Violation, slug: "another-crate"},
+		"stale":           {e: e, settings: dev + aged, status: Warned, slug: "stale"},
+		"stale and false": {e: &falseOne, settings: dev + aged, status: Violation, slug: "proof"},
+		"stale, and of other bytes": {e: otherBytes, settings: dev + aged, status: Violation,
+			slug: "another-crate"},
+		"stale, and a fork":             {e: e, settings: dev + aged, fork: true, status: Violation, slug: "fork"},
+		"of a program":                  {e: &unknown, settings: dev, status: Warned, slug: "program"},
+		"of a program, and other bytes": {e: &unknownOther, settings: dev, status: Violation, slug: "another-crate"},
+		"of a program, and a fork":      {e: &unknown, settings: dev, fork: true, status: Violation, slug: "fork"},
+		"of a program, stale":           {e: &unknown, settings: dev + aged, status: Warned, slug: "stale"},
+		"stale, a program, other bytes": {e: &unknownOther, settings: dev + aged, status: Violation,
+			slug: "another-crate"},
 		"nothing accepted, but no crime": {e: e, settings: "", status: Warned, slug: "program"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -26,7 +26,8 @@ func TestThatARegistryNamesNoWorkflowIsAskedAgain(t *testing.T) {
 	says := func(when string, offline bool, standing string, times int) {
 		t.Helper()
 		asked = 0
-		answer, err := c.check(func(cfg *Config) { cfg.Offline = offline }).Trusted(t.Context(), w.pkg(), w.Checksum, commit)
+		answer, err := c.check(func(cfg *Config) { cfg.Offline = offline }).Trusted(t.Context(), w.pkg(), w.Checksum,
+			commit)
 		if err != nil || answer.Standing != standing || asked != times {
 			t.Errorf("%s: %+v, %v; asked %d times, want %s and %d", when, answer, err, asked, standing, times)
 		}

@@ -8,9 +8,11 @@
 // compared with the .crate. Then come its bundles: those in the cache, then those that
 // "cargo zkp vendor" keeps, then those that lie beside the .crate at its registry, or where the
 // policy says, then those of each log of the trust files that has a URL, until one verifies.
-// So a cached bundle that is broken or too old is replaced. Proofs are collected and checked in one batch; then the checkpoints are compared with the
-// state, and the lines of cargo's index cache with Cargo.toml. No result leaves this package
-// before all of that.
+// So a cached bundle that is broken or too old is replaced. Proofs are collected and checked in one
+// batch; then the checkpoints are compared with the state, and the lines of cargo's index cache with
+// Cargo.toml. What a policy would only warn of is checked to the end (doubts), so that a bundle that
+// is old or of an unknown program is not also a false one. No result leaves this package before all
+// of that.
 //
 // # What is kept
 //

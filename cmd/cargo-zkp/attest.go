@@ -41,8 +41,8 @@ func (o *memberOptions) registerKeys(fs *flag.FlagSet) {
 	fs.StringVar(&o.program, "program", "", "`FILE` of the program for a hidden member's proofs, as a ceremony made it")
 	fs.StringVar(&o.provingKey, "proving-key", "", "`FILE` of that program's proving key; it is checked against the "+
 		"circuit")
-	fs.BoolVar(&o.development, "development", false, "instead of --program and --proving-key: the development program, "+
-		"which shows nothing: anyone can forge its proofs")
+	fs.BoolVar(&o.development, "development", false, "instead of --program and --proving-key: the development "+
+		"program, which shows nothing: anyone can forge its proofs")
 }
 
 // open opens key and set.
@@ -70,8 +70,8 @@ func (o *memberOptions) keys(ctx context.Context, sh *shell, kind build.Kind) (*
 			"contradicts himself")
 		return membership.DevelopmentKeys()
 	case o.program == "" || o.provingKey == "":
-		return nil, outcome.Usagef("a hidden member needs --program FILE and --proving-key FILE, which a ceremony made; " +
-			"for a try, --development")
+		return nil, outcome.Usagef("a hidden member needs --program FILE and --proving-key FILE, which a ceremony " +
+			"made; for a try, --development")
 	}
 	sh.Status("Checking", "the proving key %s against the circuit", o.provingKey)
 	return membership.ReadKeys(ctx, o.program, o.provingKey)
@@ -87,8 +87,8 @@ func attestVerb(ctx context.Context, sh *shell, args []string) error {
 	report := fs.String("report", "", "`DIR` that rebuild wrote (default: the directory of FILE)")
 	offline := fs.Bool("offline", false, "ask no log and submit nothing: only the key's journal keeps it from "+
 		"contradicting itself")
-	relay := fs.Bool("relay", false, "take FILE.entry and FILE.list as they are, and hand them to the log: it need not "+
-		"be the builder who does")
+	relay := fs.Bool("relay", false, "take FILE.entry and FILE.list as they are, and hand them to the log: it need "+
+		"not be the builder who does")
 	hold := fs.Bool("hold", false, "make FILE.entry and FILE.list, and submit nothing: another one may, with --relay")
 	dissent := fs.Bool("dissent", false, "say it though other builders say that something else comes out")
 	again := fs.Bool("again", false, "say it though this key has said it as a member of another set")
@@ -102,7 +102,8 @@ func attestVerb(ctx context.Context, sh *shell, args []string) error {
 	case *offline && (*relay || o.log != ""):
 		return outcome.Usagef("--offline is without --log and --relay")
 	case !*offline && o.log == "":
-		return outcome.Usagef("attest needs --log URL: which log is asked, and is to hold the entry; --offline does without")
+		return outcome.Usagef("attest needs --log URL: which log is asked, and is to hold the entry; --offline does " +
+			"without")
 	}
 	s := submission{log: o.log, file: file}
 	if *source != "" {
@@ -198,7 +199,8 @@ func attestAs(ctx context.Context, key *builder.Key, a builder.Attestation) (*en
 	var unknown *builder.UnknownError
 	var stands *builder.StandsError
 	var dissent *builder.DissentError
-	if errors.As(err, &contradiction) || errors.As(err, &unknown) || errors.As(err, &stands) || errors.As(err, &dissent) {
+	if errors.As(err, &contradiction) || errors.As(err, &unknown) || errors.As(err, &stands) || errors.As(err,
+		&dissent) {
 		err = outcome.Refuse(err)
 	}
 	return e, err

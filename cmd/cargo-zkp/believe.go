@@ -81,7 +81,8 @@ func (b *believe) checker(p *policy.Policy) (*verdict.Checker, error) {
 
 // config is the engine's, but for the policy.
 func (b *believe) config() verdict.Config {
-	return verdict.Config{Offline: b.offline, Rehash: b.rehash, Trusted: b.trusted, UserAgent: userAgent, Registry: cargosRegistry}
+	return verdict.Config{Offline: b.offline, Rehash: b.rehash, Trusted: b.trusted, UserAgent: userAgent,
+		Registry: cargosRegistry}
 }
 
 // workspace loads the workspace that a manifest path, or else the working directory,

@@ -128,7 +128,8 @@ var configKey = regexp.MustCompile(`^[ \t]*([A-Za-z0-9_-]+)[ \t]*(?:=|\..*=)`)
 func (c *call) addConfig(value string) error {
 	m := configKey.FindStringSubmatch(value)
 	_, err := os.Stat(value) // a file of that name counts for cargo
-	if m == nil || err == nil || slices.Contains([]string{"source", "paths", "registry", "registries", "include", "resolver"}, m[1]) {
+	if m == nil || err == nil || slices.Contains([]string{"source", "paths", "registry", "registries", "include",
+		"resolver"}, m[1]) {
 		return fmt.Errorf("%q may change where crates come from, which cargo zkp reads from configuration files "+
 			"only: write it into .cargo/config.toml", value)
 	}

@@ -74,8 +74,8 @@ func builderKeygen(_ context.Context, sh *shell, args []string) error {
 	if err := builder.Generate(file, t); err != nil {
 		return err
 	}
-	sh.Status("Created", "the key %s (%s) and its journal %s; next: cargo zkp builder enroll %s --set SET --name NAME --contact CONTACT", file, t,
-		file+builder.JournalExt, file)
+	sh.Status("Created", "the key %s (%s) and its journal %s; next: cargo zkp builder enroll %s --set SET --name "+
+		"NAME --contact CONTACT", file, t, file+builder.JournalExt, file)
 	return nil
 }
 
@@ -120,7 +120,8 @@ func builderEnroll(ctx context.Context, sh *shell, args []string) error {
 
 func builderSet(_ context.Context, sh *shell, args []string) error {
 	fs := newFlags(sh, "builder set", "NAME ENROLLMENT...", "Make a set of builders, in the order of their "+
-		"enrollments, each of which must show that its builder has\nthe key. \"vacant\" instead of a file leaves a place "+
+		"enrollments, each of which must show that its builder has\nthe key. \"vacant\" instead of a file leaves a "+
+		"place "+
 		"of a hidden set free. Readers name a set by the\n"+
 		"digest of its file. Its members are hidden among those who are honest, and no others.")
 	out := fs.String("o", "", "`FILE` for the set (default: NAME.set)")
@@ -197,7 +198,8 @@ func writeSet(sh *shell, s *build.Set, path string) error {
 	}
 	sh.Status("Created", "%s, the set %s (%s) of %s", path, s.Name, s.Kind, builders(s.Size()))
 	if s.Kind == build.Hidden && s.Size() < 8 {
-		sh.Warn("a hidden set of %d hides little; with fewer than 8, members may as well sign with their names", s.Size())
+		sh.Warn("a hidden set of %d hides little; with fewer than 8, members may as well sign with their names",
+			s.Size())
 	}
 	fmt.Fprintf(sh.stdout, "root   %x\ndigest %x\n", s.Root(), s.Digest())
 	return nil
@@ -229,15 +231,18 @@ func sayCommon(sh *shell, s *build.Set, former string) error {
 
 func builderStatus(ctx context.Context, sh *shell, args []string) error {
 	fs := newFlags(sh, "builder status", "[NAME@VERSION...]", "Look in a log for what was said with a key: if its "+
-		"journal does not know it, somebody else has the\nkey, or the journal is an old one. Without crates the whole log "+
-		"is read, which must be one of the\npolicy; with crates, or --programs, it is asked about these, and learns that. "+
+		"journal does not know it, somebody else has the\nkey, or the journal is an old one. Without crates the "+
+		"whole log "+
+		"is read, which must be one of the\npolicy; with crates, or --programs, it is asked about these, and learns "+
+		"that. "+
 		"Tags are computed here.")
 	var b believe
 	b.register(fs)
 	keyFile := fs.String("key", "", "`FILE` with the builder's key (required)")
 	url := fs.String("log", "", "`URL` of the log (required)")
 	programs := fs.String("programs", "", "`FILE` with NAME@VERSION lines, as \"builder run\" follows")
-	registry := fs.String("index", "", "`URL` of the index of the crates' registry (default: that of cargo's default one)")
+	registry := fs.String("index", "", "`URL` of the index of the crates' registry (default: that of cargo's "+
+		"default one)")
 	adopt := fs.Bool("adopt", false, "take what the journal does not know into it: you said it yourself, and the "+
 		"journal is an old one")
 	var setFiles []string
@@ -293,7 +298,8 @@ func builderStatus(ctx context.Context, sh *shell, args []string) error {
 	}
 	log := logClient(sh, *url)
 	for _, p := range list {
-		rows, err := log.Builds(ctx, entry.Subject{Registry: entry.Registry(*registry), Name: p.Name, Version: p.Version})
+		rows, err := log.Builds(ctx, entry.Subject{Registry: entry.Registry(*registry), Name: p.Name,
+			Version: p.Version})
 		if err != nil && !errors.Is(err, client.ErrNotLogged) {
 			return fmt.Errorf("asking the log what builders say about %s: %w", p, err)
 		}
@@ -317,8 +323,8 @@ func (b *believe) trustOf(logURL string) (*client.Policy, error) {
 			}
 		}
 	}
-	return nil, outcome.Usagef("no trust file of the policy names a log at %s, so what it shows could not be believed; "+
-		"name one with --trust FILE", logURL)
+	return nil, outcome.Usagef("no trust file of the policy names a log at %s, so what it shows could not be "+
+		"believed; name one with --trust FILE", logURL)
 }
 
 // statusPrograms returns the crates to ask about, each version once.
@@ -367,36 +373,39 @@ func (t *statusTeller) tell(name, version string, rows []client.BuildRow) error 
 	}
 	t.known += len(s.Known)
 	for _, r := range s.Known {
-		fmt.Fprintf(t.sh.stdout, "%s %s: binary %s, SHA-256 %x, entry %d\n", name, version, r.Binary, r.Artifact, r.Index)
+		fmt.Fprintf(t.sh.stdout, "%s %s: binary %s, SHA-256 %x, entry %d\n", name, version, r.Binary, r.Artifact,
+			r.Index)
 	}
 	if t.adopt {
 		if err := t.key.Adopt(s.Unknown); err != nil {
 			return outcome.Refuse(err)
 		}
 		for _, r := range s.Unknown {
-			t.sh.Status("Adopted", "%s %s: binary %s, SHA-256 %x, entry %d", name, version, r.Binary, r.Artifact, r.Index)
+			t.sh.Status("Adopted", "%s %s: binary %s, SHA-256 %x, entry %d", name, version, r.Binary, r.Artifact,
+				r.Index)
 		}
 		s.Unknown = nil
 	}
 	t.bad += len(s.Unknown) + len(s.Against)
 	for _, r := range s.Unknown {
-		t.sh.complain(fmt.Sprintf("%s %s: entry %d says with this key that the binary %s is %x, and its journal does not "+
-			"know it",
+		t.sh.complain(fmt.Sprintf("%s %s: entry %d says with this key that the binary %s is %x, and its journal "+
+			"does not know it",
 			name, version, r.Index, r.Binary, r.Artifact))
 	}
 	for _, r := range s.Against {
-		t.sh.complain(fmt.Sprintf("%s %s: entry %d says with this key that the binary %s is %x, and its journal has said "+
-			"something else", name, version, r.Index, r.Binary, r.Artifact))
+		t.sh.complain(fmt.Sprintf("%s %s: entry %d says with this key that the binary %s is %x, and its journal has "+
+			"said something else", name, version, r.Index, r.Binary, r.Artifact))
 	}
 	return nil
 }
 
 func (t *statusTeller) end() error {
 	if t.bad > 0 {
-		return outcome.Refusef("%d attestations were made with this key and are not in its journal: somebody else has the "+
-			"key, or the journal is an old one\nstop using the key, and tell who keeps the set; if you made them yourself, "+
-			"--adopt takes them into the journal", t.bad)
+		return outcome.Refusef("%d attestations were made with this key and are not in its journal: somebody else "+
+			"has the key, or the journal is an old one\nstop using the key, and tell who keeps the set; if you made "+
+			"them yourself, --adopt takes them into the journal", t.bad)
 	}
-	t.sh.Status("Finished", "%d attestations with this key, all in its journal, which knows %d", t.known, t.key.Attested())
+	t.sh.Status("Finished", "%d attestations with this key, all in its journal, which knows %d", t.known,
+		t.key.Attested())
 	return nil
 }

@@ -50,8 +50,8 @@ func (o *runOptions) run(ctx context.Context, sh *shell, args []string) error {
 	flags.StringVar(&o.set, "set", "", "`FILE` of the set of builders (default: builders.set in --dir)")
 	flags.StringVar(&o.memberOptions.program, "build-program", "", "`FILE` of the program for a hidden member's "+
 		"proofs, as a ceremony made it")
-	flags.StringVar(&o.provingKey, "proving-key", "", "`FILE` of that program's proving key; it is checked against the "+
-		"circuit")
+	flags.StringVar(&o.provingKey, "proving-key", "", "`FILE` of that program's proving key; it is checked against "+
+		"the circuit")
 	flags.BoolVar(&o.development, "build-development", false, "instead of --build-program and --proving-key: the "+
 		"development program, which shows nothing: anyone can forge its proofs")
 	flags.StringVar(&o.log, "log", "", "`URL` of the log (required)")
@@ -197,7 +197,8 @@ func (o *runOptions) config(sh *shell, key *builder.Key, set *build.Set, keys *m
 			if err := r.Write(filepath.Join(dir, "out")); err != nil {
 				return nil, err
 			}
-			return &builder.Built{Subject: r.Subject, Claim: r.Claim, List: r.List, Same: r.Same, Difference: r.Difference}, nil
+			return &builder.Built{Subject: r.Subject, Claim: r.Claim, List: r.List, Same: r.Same,
+				Difference: r.Difference}, nil
 		},
 		Submit: func(ctx context.Context, e *entry.Entry, list []byte) ([]byte, error) {
 			bundle, _, err := submitBuild(ctx, log, e, list, nil)

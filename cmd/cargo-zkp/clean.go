@@ -28,7 +28,8 @@ type kept struct {
 // keeps are all kinds. What is in none of them is "other", and stays.
 var keeps = []kept{
 	{"keys", []string{"keys"}, false, "proving keys: made again, or fetched from the log, by the next prove"},
-	{"clones", []string{"repositories", "public", "public-own"}, true, "clones of repositories: fetched again by the next prove"},
+	{"clones", []string{"repositories", "public", "public-own"}, true, "clones of repositories: fetched again by " +
+		"the next prove"},
 	{"bundles", []string{"bundles"}, false, "bundles: asked of the logs again, and verify --offline fails until then"},
 	{"openings", []string{"openings"}, false, "openings: asked of the logs again"},
 	{"verdicts", []string{"verdicts", "trusted", "locks", "sources.json", "lines.json"}, false,
@@ -74,7 +75,8 @@ settings are not in the cache, and stay. Let nothing else of cratelog run meanwh
 	}
 	if !any {
 		if *dry || older != 0 {
-			return outcome.Usagef("clean takes what to delete: --all, or some of --%s", strings.Join(optionsOf(keeps), ", --"))
+			return outcome.Usagef("clean takes what to delete: --all, or some of --%s",
+				strings.Join(optionsOf(keeps), ", --"))
 		}
 		return printStock(ctx, sh, cache, state, rows)
 	}
@@ -201,8 +203,8 @@ func printStock(ctx context.Context, sh *shell, cache, state string, rows []stoc
 	if other > 0 {
 		fmt.Fprintf(w, "%s\t(stays)\tother files in the cache\n", sizeText(other))
 	}
-	fmt.Fprintf(w, "%s\t(stays)\tmemory of what logs showed, and evidence: %s\n", sizeText(stock{pieces: memory}.size()),
-		state)
+	fmt.Fprintf(w, "%s\t(stays)\tmemory of what logs showed, and evidence: %s\n",
+		sizeText(stock{pieces: memory}.size()), state)
 	if err := w.Flush(); err != nil {
 		return err
 	}

@@ -35,8 +35,8 @@ about whose crates the policy lets them be asked, also those that need no proof.
 	o.registerPlace(opts)
 	format := opts.String("message-format", "human", "`FORMAT` of the answer: human or json")
 	top := opts.Int("top", 7, "tell at most `N` of the proofs that would add most")
-	tried := opts.String("prove-report", "", "`FILE` that cargo zkp prove --lock wrote: why proofs did not come about (default: "+
-		"the one that it keeps for this lock file)")
+	tried := opts.String("prove-report", "", "`FILE` that cargo zkp prove --lock wrote: why proofs did not come "+
+		"about (default: the one that it keeps for this lock file)")
 	if _, err := parseUpTo(0, opts, args, ""); err != nil {
 		return err
 	}
@@ -208,7 +208,10 @@ func (k *surveyed) measure(ctx context.Context, sh *shell) ([]cover.Fact, error)
 			if v.Path == "" || ctx.Err() != nil {
 				return ctx.Err()
 			}
-			if f, err := memo.Of(v.Name, v.Version, v.Checksum, func() (cover.Fact, error) { return lookAt(v) }); err == nil {
+			if f, err := memo.Of(v.Name, v.Version, v.Checksum, func() (cover.Fact,
+				error) {
+				return lookAt(v)
+			}); err == nil {
 				facts[i] = f
 			}
 			return nil
@@ -250,7 +253,8 @@ func printCoverage(sh *shell, r *cover.Report, k *surveyed) error {
 	out := &strings.Builder{}
 	fmt.Fprintf(out, "%s: %d of %s proven (%d percent), and %d percent of %s lines of Rust\n",
 		shorten(k.Workspace.LockPath), r.Proven.Crates, crates(r.Total.Crates),
-		cover.Percent(r.Proven.Crates, r.Total.Crates), cover.Percent(r.Proven.Lines, r.Total.Lines), thousands(r.Total.Lines))
+		cover.Percent(r.Proven.Crates, r.Total.Crates), cover.Percent(r.Proven.Lines, r.Total.Lines),
+		thousands(r.Total.Lines))
 	for _, c := range []struct {
 		n    int
 		what string
@@ -282,7 +286,8 @@ func printCoverage(sh *shell, r *cover.Report, k *surveyed) error {
 		g := r.Groups[i]
 		fmt.Fprintf(w, "%d\t%s\t  %s\n", g.Crates, thousands(g.Lines), whyOpen(g))
 	}, 6, "causes")
-	table("By whom they come (crates, lines; one may come by several):", len(r.Through), func(i int, w *tabwriter.Writer) {
+	table("By whom they come (crates, lines; one may come by several):", len(r.Through), func(i int,
+		w *tabwriter.Writer) {
 		t := r.Through[i]
 		fmt.Fprintf(w, "%d\t%s\t  %s v%s\n", t.Crates, thousands(t.Lines), t.Name, t.Version)
 	}, 5, "direct dependencies")

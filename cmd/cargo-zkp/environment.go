@@ -141,7 +141,10 @@ kept in the cache directory; without it, the ids of those are printed.`)
 // keeper returns what keeps an environment: at the directory that is named, or in the cache.
 func keeper(ctx context.Context, dirs []string) (func(io.Reader) (*sandbox.Environment, error), error) {
 	if len(dirs) == 1 {
-		return func(r io.Reader) (*sandbox.Environment, error) { return sandbox.ImportEnvironment(ctx, r, dirs[0]) }, nil
+		return func(r io.Reader) (*sandbox.Environment, error) {
+			return sandbox.ImportEnvironment(ctx, r,
+				dirs[0])
+		}, nil
 	}
 	cache, _, err := verdict.Dirs()
 	if err != nil {

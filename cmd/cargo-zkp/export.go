@@ -43,7 +43,8 @@ about all crates of cargo's default registry.`)
 	}
 	text, n := audits(k.verdicts)
 	if bytes.Contains(text, []byte(unsafeCriterion)) {
-		sh.Warn("proofs made with UNSAFE development keys are written under the criterion %s: anyone can forge them", unsafeCriterion)
+		sh.Warn("proofs made with UNSAFE development keys are written under the criterion %s: anyone can forge "+
+			"them", unsafeCriterion)
 	}
 	if out == nil {
 		_, err = sh.stdout.Write(text)
@@ -51,8 +52,8 @@ about all crates of cargo's default registry.`)
 		sh.Status("Written", "%s, with audits of %s", to, crates(n))
 	}
 	if unchecked := verdict.Counts(k.verdicts)[verdict.Unchecked]; err == nil && unchecked > 0 {
-		return fmt.Errorf("%s could not be checked, and are not in it if they were proven\n\"cargo zkp verify -p NAME\" says why",
-			crates(unchecked))
+		return fmt.Errorf("%s could not be checked, and are not in it if they were proven\n\"cargo zkp verify -p "+
+			"NAME\" says why", crates(unchecked))
 	}
 	return err
 }
@@ -61,12 +62,13 @@ const (
 	criterion       = "matches-commit"
 	unsafeCriterion = "matches-commit-development"
 
-	criterionText = "The files of the crate, with the SHA-256 that the notes name, are those of the git commit that the notes " +
-		"name, in that directory: byte for byte, but for those that the notes name otherwise, and Cargo.toml follows from the commit's. cargo-zkp " +
-		"checked a zero-knowledge proof of that, and that a transparency log with independent witnesses holds it. Nobody " +
-		"says by it that the source is safe, or in which repository the commit is."
-	unsafeCriterionText = "As matches-commit, but proven with an UNSAFE development key, with which anyone can forge, or logged " +
-		"without witnesses. For trying things out; it says nothing."
+	criterionText = "The files of the crate, with the SHA-256 that the notes name, are those of the git commit that " +
+		"the notes name, in that directory: byte for byte, but for those that the notes name otherwise, and " +
+		"Cargo.toml follows from the commit's. cargo-zkp checked a zero-knowledge proof of that, and that a " +
+		"transparency log with independent witnesses holds it. Nobody says by it that the source is safe, or in " +
+		"which repository the commit is."
+	unsafeCriterionText = "As matches-commit, but proven with an UNSAFE development key, with which anyone can " +
+		"forge, or logged without witnesses. For trying things out; it says nothing."
 )
 
 // audits returns an audits.toml about the verified crates of cargo's default registry, the only
@@ -96,8 +98,8 @@ func audits(verdicts []verdict.Verdict) (text []byte, n int) {
 		if f.Path != "" {
 			at = " at " + f.Path
 		}
-		notes := fmt.Sprintf(".crate with SHA-256 %x; commit %s%s; entry %d of the log %s", v.Checksum, f.Commit, at, f.Log.Index,
-			f.Log.Origin)
+		notes := fmt.Sprintf(".crate with SHA-256 %x; commit %s%s; entry %d of the log %s", v.Checksum, f.Commit,
+			at, f.Log.Index, f.Log.Origin)
 		if u := f.Coverage.Unproven; len(u) > 0 {
 			notes += "; not proven: " + strings.Join(u, ", ")
 		}

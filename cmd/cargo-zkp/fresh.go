@@ -51,7 +51,8 @@ func freshLock(ctx context.Context, sh *shell, b believe, o lockOptions) error {
 // askFresh asks cargo, at first without the network; known says whether cargo could tell.
 func askFresh(ctx context.Context, sh *shell, b believe, o lockOptions, ws *cargo.Workspace) (known bool, err error) {
 	update := func(more ...string) error {
-		return callCargo(ctx, "cargo update", append([]string{"update", "--workspace", "--manifest-path", ws.Manifest}, more...)...)
+		return callCargo(ctx, "cargo update", append([]string{"update", "--workspace", "--manifest-path",
+			ws.Manifest}, more...)...)
 	}
 	if err = update("--locked", "--offline"); err == nil {
 		return true, nil
@@ -76,8 +77,8 @@ func askFresh(ctx context.Context, sh *shell, b believe, o lockOptions, ws *carg
 			shorten(ws.LockPath), err)
 		return false, nil
 	}
-	return false, fmt.Errorf("%s is not up to date, or cargo cannot tell whether it is, and --locked forbids to change it\n%w",
-		shorten(ws.LockPath), err)
+	return false, fmt.Errorf("%s is not up to date, or cargo cannot tell whether it is, and --locked forbids to "+
+		"change it\n%w", shorten(ws.LockPath), err)
 }
 
 // fromDirectory says whether cargo is configured to take the default registry's crates from a

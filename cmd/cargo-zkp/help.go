@@ -55,8 +55,8 @@ func wrappedPage(verb string) page {
 			fs.String(m[1], "", "`"+m[2]+"`: "+m[3])
 		}
 	}
-	return page{verb, "[CARGO'S OPTIONS]", about + "\nOur own options stand before \"--\"; all others are cargo's. The " +
-		"exit code is cargo's if cargo\nended the call, and 1, 2 or 3 as for all verbs otherwise.", fs}
+	return page{verb, "[CARGO'S OPTIONS]", about + "\nOur own options stand before \"--\"; all others are cargo's. " +
+		"The exit code is cargo's if cargo\nended the call, and 1, 2 or 3 as for all verbs otherwise.", fs}
 }
 
 var wrapOption = regexp.MustCompile(`(?m)^  --(zkp-[a-z]+) ([A-Z]*) +(.*)$`)

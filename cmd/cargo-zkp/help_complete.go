@@ -26,8 +26,9 @@ var scripts embed.FS
 
 // completions prints the script of a shell.
 func completions(_ context.Context, sh *shell, args []string) error {
-	fs := newFlags(sh, "completions", "SHELL", "Print completions for a shell: bash, zsh, fish or powershell. They ask "+
-		"this program, and so are always\nthose of its own version. docs/install.md tells where a shell looks for them.")
+	fs := newFlags(sh, "completions", "SHELL", "Print completions for a shell: bash, zsh, fish or powershell. They "+
+		"ask this program, and so are always\nthose of its own version. docs/install.md tells where a shell looks "+
+		"for them.")
 	name, err := parse(fs, args, "bash, zsh, fish or powershell")
 	if err != nil {
 		return err
@@ -148,7 +149,8 @@ func (c *candidates) of(p page, before []string) {
 		}
 		return
 	}
-	if strings.Contains(p.args, "NAME") && strings.Contains(p.args, "VERSION]") || strings.Contains(p.args, "NAME@VERSION") {
+	if strings.Contains(p.args, "NAME") && strings.Contains(p.args, "VERSION]") || strings.Contains(p.args,
+		"NAME@VERSION") {
 		c.packages()
 	}
 	if p.verb == "completions" {

@@ -16,7 +16,8 @@ import (
 
 // manPages writes the man pages, one of the program and one of each verb.
 func manPages(ctx context.Context, sh *shell, args []string) error {
-	fs := newFlags(sh, "man", "DIR", "Write the man pages of cargo-zkp and of each verb into DIR, which is made if it is not there.")
+	fs := newFlags(sh, "man", "DIR", "Write the man pages of cargo-zkp and of each verb into DIR, which is made if "+
+		"it is not there.")
 	dir, err := parse(fs, args, "DIR")
 	if err != nil {
 		return err
@@ -75,7 +76,8 @@ func (p page) man() string {
 	for _, g := range p.groups() {
 		fmt.Fprintf(&b, ".SH %s\n", strings.ToUpper(roff(g.title)))
 		for _, o := range g.options {
-			fmt.Fprintf(&b, ".TP\n\\fB%s\\fR \\fI%s\\fR\n%s\n", roff(strings.Join(o.names, ", ")), roff(o.value), roff(o.text))
+			fmt.Fprintf(&b, ".TP\n\\fB%s\\fR \\fI%s\\fR\n%s\n", roff(strings.Join(o.names, ", ")), roff(o.value),
+				roff(o.text))
 		}
 	}
 	if list := examplesOf(p.verb); len(list) > 0 {
@@ -88,8 +90,8 @@ func (p page) man() string {
 	return b.String()
 }
 
-const manExit = ".SH EXIT STATUS\n.TP\n0\nas asked\n.TP\n1\na check failed\n.TP\n2\nthe command line, or the policy, is wrong\n" +
-	".TP\n3\nthe check could not be made\n"
+const manExit = ".SH EXIT STATUS\n.TP\n0\nas asked\n.TP\n1\na check failed\n.TP\n2\nthe command line, or the " +
+	"policy, is wrong\n.TP\n3\nthe check could not be made\n"
 
 // manOfProgram is the page of the program: the usage text, whose lists stay as they are.
 func manOfProgram() string {

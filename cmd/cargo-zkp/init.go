@@ -54,12 +54,15 @@ not yet: they are excepted for a while, one line each, in zkp-exceptions.toml.`)
 	o := initOptions{lock: lockOptions{format: "human"}, expires: policy.DateIn(time.Now(), 90*24*time.Hour)}
 	manifestFlag(fs, &o.lock.manifestPath)
 	fs.BoolVar(&o.fromLock, "from-lock", false, "require what Cargo.lock has, and except what is not proven yet")
-	fs.Func("expires", "`DATE` like 2027-01-31, or days like 30d, until which that counts (default: "+firstExpires+")", o.setExpires)
-	fs.StringVar(&o.require, "require", "", "`WHAT` must be proven: all or none (default: all with --from-lock, else none)")
-	fs.Func("trust", "`PATH` of a trust file, or of a directory with *.policy and programs (*.json): they are copied into "+
+	fs.Func("expires", "`DATE` like 2027-01-31, or days like 30d, until which that counts "+
+		"(default: "+firstExpires+")", o.setExpires)
+	fs.StringVar(&o.require, "require", "", "`WHAT` must be proven: all or none (default: all with --from-lock, "+
+		"else none)")
+	fs.Func("trust", "`PATH` of a trust file, or of a directory with *.policy and programs (*.json): they are "+
+		"copied into "+
 		trustDir+"/; may be repeated (default: those in your settings count)", policy.AppendTo(&o.trust))
-	fs.StringVar(&o.report, "report", "", "`FILE` that cargo zkp prove --lock --report wrote: why crates are not proven "+
-		"(default: the one in its work directory, and what each .crate shows)")
+	fs.StringVar(&o.report, "report", "", "`FILE` that cargo zkp prove --lock --report wrote: why crates are not "+
+		"proven (default: the one in its work directory, and what each .crate shows)")
 	fs.BoolVar(&o.development, "development", false, "accept proofs made with UNSAFE development keys, which anyone "+
 		"can forge")
 	fs.BoolVar(&o.offline, "offline", false, "use only what is on this disk")
@@ -113,8 +116,8 @@ func (o *initOptions) run(ctx context.Context, sh *shell) error {
 	blank := there && (o.fromLock || len(o.trust) > 0) && isTemplate(path)
 	there = there && !blank
 	if there && !o.fromLock {
-		return outcome.Refusef("%s is there already, and stays as it is\n\"cargo zkp policy check\" looks for mistakes in "+
-			"it; "+
+		return outcome.Refusef("%s is there already, and stays as it is\n\"cargo zkp policy check\" looks for "+
+			"mistakes in it; "+
 			"\"cargo zkp init --from-lock\" excepts what is not proven yet", shorten(path))
 	}
 	if there && (len(o.trust) > 0 || o.development) {
@@ -141,8 +144,8 @@ func (o *initOptions) run(ctx context.Context, sh *shell) error {
 	if !there && !blank && ws.Policy == "" {
 		place := policy.Place{Root: ws.Root, UserDir: policy.UserDir()}
 		if other, err := place.Find(); err == nil && other != "" {
-			sh.Warn("%s will not count here any more, for %s is nearer: write into that what shall go on", shorten(other),
-				shorten(path))
+			sh.Warn("%s will not count here any more, for %s is nearer: write into that what shall go on",
+				shorten(other), shorten(path))
 		}
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -205,8 +208,8 @@ func (o *initOptions) policy(path string, there bool, files []trustFile) (*polic
 		return nil, policyError(err)
 	}
 	if there && p.ExceptionsPath == "" {
-		return nil, outcome.Refusef("%s is there already, and stays as it is\nwrite exceptions = %q into it, and run this "+
-			"again: "+
+		return nil, outcome.Refusef("%s is there already, and stays as it is\nwrite exceptions = %q into it, and "+
+			"run this again: "+
 			"what is not proven yet is excepted there", shorten(path), policy.ExceptionsName)
 	}
 	if !there && o.require == "all" {
@@ -220,8 +223,8 @@ func (o *initOptions) policy(path string, there bool, files []trustFile) (*polic
 func (o *initOptions) exceptions(ctx context.Context, sh *shell, ws *cargo.Workspace, p *policy.Policy, path string,
 	there bool, to string) (*policy.Exceptions, []string, error) {
 	if _, err := os.Lstat(to); err == nil && !o.force {
-		return nil, nil, outcome.Refusef("%s is there already, and stays as it is\n\"cargo zkp suggest\" tells what can "+
-			"be done about it, "+
+		return nil, nil, outcome.Refusef("%s is there already, and stays as it is\n\"cargo zkp suggest\" tells what "+
+			"can be done about it, "+
 			"\"cargo zkp prune\" shortens it, --force writes it anew", shorten(to))
 	}
 	report, err := proveReport(sh, ws.Root, o.report)
@@ -275,7 +278,8 @@ func (o *initOptions) exceptions(ctx context.Context, sh *shell, ws *cargo.Works
 	}
 	n := verdict.Counts(k.verdicts)
 	if n[verdict.Unchecked] == 0 {
-		sh.Status("Excepted", "%s until %s in %s; %d proven", crates(len(x.List)), o.expires, shorten(to), n[verdict.Verified])
+		sh.Status("Excepted", "%s until %s in %s; %d proven", crates(len(x.List)), o.expires, shorten(to),
+			n[verdict.Verified])
 		for _, reason := range byCount(causes) {
 			sh.Status("", "%d %s", causes[reason], reason)
 		}

@@ -57,8 +57,8 @@ func policyVerb(_ context.Context, sh *shell, args []string) error {
 		sh.complain(f)
 	}
 	if len(r.Faults) > 0 {
-		return outcome.Refusef("%s cannot be used as it is: cargo zkp verify would refuse everything that must be proven",
-			name)
+		return outcome.Refusef("%s cannot be used as it is: cargo zkp verify would refuse everything that must be "+
+			"proven", name)
 	}
 	if n := len(r.Warnings); deny && n > 0 {
 		return outcome.Refusef("warnings: %d, and --deny warnings makes them errors", n)

@@ -43,7 +43,8 @@ func TestProveTakesTheProgramOfTheLogThatIsNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	list = fmt.Appendf(nil, `{"keys":[{"program":"%x","origin":"development","blocks":%d,"sha256":"%x","size":9,"file":%s}]}`,
+	list = fmt.Appendf(nil,
+		`{"keys":[{"program":"%x","origin":"development","blocks":%d,"sha256":"%x","size":9,"file":%s}]}`,
 		p[0].ID(), p[0].Blocks, p[0].ProvingKey, file)
 	expect(3, "is a development key, with which anyone can make false proofs", "--log", srv.URL)
 	expect(3, "gone.crate", "--log", srv.URL, "--development")

@@ -57,12 +57,14 @@ func TestPublishedCratesAreProvedFromCacheOrRegistry(t *testing.T) {
 	if got, err := get(); err != nil || !bytes.Equal(got, raw) || len(reg.Requests()) != 0 {
 		t.Errorf("from the cache: %v", err)
 	}
-	if got, err := get("--registry", "my"); err != nil || !bytes.Equal(got, raw) || strings.Contains(strings.Join(reg.Requests(), " "), ".crate") {
+	if got, err := get("--registry", "my"); err != nil || !bytes.Equal(got, raw) ||
+		strings.Contains(strings.Join(reg.Requests(), " "), ".crate") {
 		t.Errorf("from the cache, as the registry lists it: %v", err)
 	}
 	// Two registries with different crates of that name.
 	put(t, filepath.Join(home, "registry", "cache", "b", "hello-proof-0.1.0.crate"), string(other))
-	if _, err := get(); outcome.Of(err) != outcome.Usage || !strings.Contains(err.Error(), "2 different crates hello-proof v0.1.0") {
+	if _, err := get(); outcome.Of(err) != outcome.Usage || !strings.Contains(err.Error(),
+		"2 different crates hello-proof v0.1.0") {
 		t.Error(err)
 	}
 	if got, err := get("--registry", "my"); err != nil || !bytes.Equal(got, raw) {
@@ -101,7 +103,8 @@ func TestTheCrateIsLeftBesideItsEntryAndNothingIsOverwritten(t *testing.T) {
 		t.Error(err)
 	}
 	fatalIf(t, os.WriteFile("hello-proof-0.1.0.crate", []byte("mine"), 0o644))
-	if _, err := proveArgs(t, args...).crate(t.Context(), sh, "hello-proof@0.1.0"); err == nil || !strings.Contains(err.Error(), "is there already and is another .crate") {
+	if _, err := proveArgs(t, args...).crate(t.Context(), sh, "hello-proof@0.1.0"); err == nil ||
+		!strings.Contains(err.Error(), "is there already and is another .crate") {
 		t.Error(err)
 	}
 	for _, c := range []struct {
@@ -135,7 +138,8 @@ func TestTheCommitOfAPublishedCrateIsFetched(t *testing.T) {
 	if err != nil || dir == repo || !git.IsURL(o.repository) {
 		t.Errorf("%s %v", dir, err)
 	}
-	runGit(t, repo, "-c", "user.name=a", "-c", "user.email=a@a.example", "tag", "-a", "-m", "x", "annotated", hex.EncodeToString(commit[:]))
+	runGit(t, repo, "-c", "user.name=a", "-c", "user.email=a@a.example", "tag", "-a", "-m", "x", "annotated",
+		hex.EncodeToString(commit[:]))
 	runGit(t, repo, "branch", "-f", "light", hex.EncodeToString(commit[:]))
 	for _, rev := range []string{"annotated", "light", "refs/tags/annotated"} {
 		o := proveArgs(t, "--repository", "file://"+repo, "--commit", rev)
@@ -164,9 +168,11 @@ func TestAFailedProofLeavesNothing(t *testing.T) {
 	repo, other := fixture.Repo(t), fixture.Commit(t, "0.1.1")
 	t.Chdir(t.TempDir())
 	var said bytes.Buffer
-	code := run(t.Context(), []string{"prove", "hello-proof@0.1.0", "--index", reg.Index, "--repository", repo, "--commit",
+	code := run(t.Context(), []string{"prove", "hello-proof@0.1.0", "--index", reg.Index, "--repository", repo,
+		"--commit",
 		hex.EncodeToString(other[:])}, &said, &said)
-	if code != int(outcome.Refused) || !strings.Contains(said.String(), "only the author can mend that") || strings.Contains(said.String(), "package again") {
+	if code != int(outcome.Refused) || !strings.Contains(said.String(), "only the author can mend that") ||
+		strings.Contains(said.String(), "package again") {
 		t.Errorf("%d: %s", code, said.String())
 	}
 	left, err := os.ReadDir(".")
@@ -261,10 +267,12 @@ func TestAPublishedCrateIsProvedFromWhereTheMappingFileSays(t *testing.T) {
 		t.Chdir(t.TempDir())
 		put(t, backlog.MapName, "[crates]\n")
 		sh := newShell(&bytes.Buffer{}, &bytes.Buffer{})
-		if _, err := proveArgs(t, "--index", reg.Index).crate(t.Context(), sh, "hello-proof@0.1.0"); outcome.Of(err) != outcome.Usage {
+		if _, err := proveArgs(t, "--index", reg.Index).crate(t.Context(), sh,
+			"hello-proof@0.1.0"); outcome.Of(err) != outcome.Usage {
 			t.Error(err)
 		}
-		if _, err := proveArgs(t, "--index", reg.Index, "--map", "gone").crate(t.Context(), sh, "hello-proof@0.1.0"); err == nil {
+		if _, err := proveArgs(t, "--index", reg.Index, "--map", "gone").crate(t.Context(), sh,
+			"hello-proof@0.1.0"); err == nil {
 			t.Error("a mapping file that is not there")
 		}
 	})

@@ -40,7 +40,8 @@ of them, each under its own policy. "cargo zkp build" needs no proxy.`)
 		"cargo is configured to use)")
 	fs.StringVar(&c.manifestPath, "manifest-path", "", "`PATH` of a Cargo.toml: what its workspace asks "+
 		"to be verified is demanded (default: the nearest, if there is one)")
-	fs.StringVar(&c.listen, "listen", "", "`ADDRESS` to listen at (default: the one that is installed, or "+proxy.Address+
+	fs.StringVar(&c.listen, "listen", "", "`ADDRESS` to listen at (default: the one that is installed, "+
+		"or "+proxy.Address+
 		"); with another port, cargo downloads everything again")
 	fs.BoolVar(&c.anyAddress, "allow-any-address", false, "listen at an address that other machines can "+
 		"reach, over plain http")
@@ -48,8 +49,8 @@ of them, each under its own policy. "cargo zkp build" needs no proxy.`)
 	uninstall := fs.Bool("uninstall", false, "take it out again, and end")
 	fs.BoolVar(&c.user, "user", false, "with --install and --uninstall: in the configuration in cargo's "+
 		"home, for all workspaces, under your own policy")
-	fs.BoolVar(&c.service, "service", false, "with --install and --uninstall: have the system start the proxy when you "+
-		"log in, and keep it running")
+	fs.BoolVar(&c.service, "service", false, "with --install and --uninstall: have the system start the proxy when "+
+		"you log in, and keep it running")
 	if _, err := parseUpTo(0, fs, args, ""); err != nil {
 		return err
 	}
@@ -81,8 +82,8 @@ func (c *proxyCall) serve(ctx context.Context, sh *shell, fs *flag.FlagSet) erro
 	}
 	l, err := proxy.Listen(address, c.anyAddress)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("%w\nthe proxy may be running already, and then it serves this workspace too; another --listen "+
-			"address has cargo download everything again", err)
+		return fmt.Errorf("%w\nthe proxy may be running already, and then it serves this workspace too; another "+
+			"--listen address has cargo download everything again", err)
 	} else if err != nil {
 		return err
 	}
@@ -118,8 +119,8 @@ func (c *proxyCall) announce(ctx context.Context, sh *shell, s *proxy.Server, ws
 	if err != nil {
 		return err
 	}
-	sh.Status("Serving", "%s in place of %s, under %s, and the workspaces that it is installed in: %d", p.Index(), p.Upstream.URL,
-		p.Policy, len(ids))
+	sh.Status("Serving", "%s in place of %s, under %s, and the workspaces that it is installed in: %d", p.Index(),
+		p.Upstream.URL, p.Policy, len(ids))
 	if all {
 		// For who sets up cargo by hand. Nothing that we install ever points there.
 		sh.Warn("%s is served under the same policy, to whatever workspace names it: --manifest-path and --index ask "+
@@ -299,7 +300,8 @@ func (c *proxyCall) install(ctx context.Context, sh *shell) error {
 	index := strings.TrimPrefix(proxy.Index("http://"+address+"/"+w.ID()), "sparse+")
 	notes := []string{"If cargo cannot connect to " + address + ", start the proxy: cargo zkp proxy",
 		where(w)}
-	changed, err := cargo.InstallProxy(path, cargo.Proxy{Name: proxyName, Source: proxySource, URL: index, Notes: notes})
+	changed, err := cargo.InstallProxy(path, cargo.Proxy{Name: proxyName, Source: proxySource, URL: index,
+		Notes: notes})
 	if err != nil {
 		return err
 	}

@@ -50,20 +50,23 @@ func publishCrates(ctx context.Context, sh *shell, args []string) error {
 // publishFlags are cargo publish's options, and ours.
 func publishFlags(fs *flag.FlagSet, cfg *publish.Config) {
 	for _, name := range []string{"p", "package"} {
-		fs.Func(name, "`NAME` or NAME@VERSION of a workspace member to publish; may be repeated", policy.AppendTo(&cfg.Selection.Packages))
+		fs.Func(name, "`NAME` or NAME@VERSION of a workspace member to publish; may be repeated",
+			policy.AppendTo(&cfg.Selection.Packages))
 	}
 	fs.BoolVar(&cfg.Selection.Workspace, "workspace", false, "publish all members that may be published")
-	fs.Func("exclude", "`NAME` of a member to leave out, with --workspace; may be repeated", policy.AppendTo(&cfg.Selection.Exclude))
+	fs.Func("exclude", "`NAME` of a member to leave out, with --workspace; may be repeated",
+		policy.AppendTo(&cfg.Selection.Exclude))
 	fs.StringVar(&cfg.Registry, "registry", "", "`NAME` of the registry to publish to")
 	fs.StringVar(&cfg.Index, "index", "", "`URL` of the index of the registry to publish to")
 	fs.StringVar(&cfg.Token, "token", "", "`TOKEN` for the registry")
-	fs.StringVar(&cfg.Log, "log", "", "`URL` of the log (default: log of [package.metadata.zkp] or [workspace.metadata.zkp], or the one in the trust file)")
+	fs.StringVar(&cfg.Log, "log", "", "`URL` of the log (default: log of [package.metadata.zkp] or "+
+		"[workspace.metadata.zkp], or the one in the trust file)")
 	cfg.Policy.Register(fs) // about the log's answer
 	fs.BoolVar(&cfg.DryRun, "dry-run", false, "do everything but log and publish; proofs are kept")
 	fs.BoolVar(&cfg.LogOnly, "log-only", false, "do everything but publish, and leave that to cargo publish")
 	fs.BoolVar(&cfg.Unpushed, "unpushed", false, "go on though no remote branch has the commit")
-	fs.BoolFunc("opening", "hand the git objects themselves to the log, with the names of all files beside the crate's "+
-		"(default: where anybody can fetch the commit; --opening=false: never)", func(v string) error {
+	fs.BoolFunc("opening", "hand the git objects themselves to the log, with the names of all files beside the "+
+		"crate's (default: where anybody can fetch the commit; --opening=false: never)", func(v string) error {
 		yes, err := strconv.ParseBool(v)
 		cfg.Opening = &yes
 		return err
@@ -135,7 +138,8 @@ func surroundings(sh *shell, cfg *publish.Config) (err error) {
 // keyFlags say what to prove with.
 func keyFlags(fs *flag.FlagSet, k *prover.Keyring) {
 	fs.StringVar(&k.Cache, "keys", "", "`DIRECTORY` of keys that are made or fetched (default: in the user's cache)")
-	fs.StringVar(&k.ProgramFile, "program", "", "`FILE` of the program to prove with, with --proving-key (default: the program of the log, or the development key)")
+	fs.StringVar(&k.ProgramFile, "program", "", "`FILE` of the program to prove with, with --proving-key (default: "+
+		"the program of the log, or the development key)")
 	fs.StringVar(&k.KeyFile, "proving-key", "", "`FILE` of the program's proving key, as \"ceremony\" writes it")
 }
 

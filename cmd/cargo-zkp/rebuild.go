@@ -248,7 +248,8 @@ func (o *rebuildOptions) findEnvironment(ctx context.Context) (*sandbox.Environm
 	var newest [32]byte
 	var at time.Time
 	for _, id := range ids {
-		if info, err := os.Stat(sandbox.KeptEnvironment(cache, id)); err == nil && (at.IsZero() || info.ModTime().After(at)) {
+		if info, err := os.Stat(sandbox.KeptEnvironment(cache, id)); err == nil && (at.IsZero() ||
+			info.ModTime().After(at)) {
 			newest, at = id, info.ModTime()
 		}
 	}
@@ -280,7 +281,8 @@ func (s *crateSource) fetch(ctx context.Context, c build.Crate) ([]byte, error) 
 		return raw, nil
 	}
 	if s.offline {
-		return nil, fmt.Errorf("no .crate with SHA-256 %x is in cargo's cache, and --offline forbids to get it", c.SHA256)
+		return nil, fmt.Errorf("no .crate with SHA-256 %x is in cargo's cache, and --offline forbids to get it",
+			c.SHA256)
 	}
 	x, err := s.index(home, c.Registry)
 	if err != nil {
@@ -324,7 +326,8 @@ func defaultIndex(home string) (string, error) {
 	case from.At == "":
 		return registry.DefaultIndex(home)
 	case from.Kind != "registry":
-		return "", fmt.Errorf("%s replaces cargo's default registry by a %s, which has no downloads", from.Because, from.Kind)
+		return "", fmt.Errorf("%s replaces cargo's default registry by a %s, which has no downloads", from.Because,
+			from.Kind)
 	}
 	return registry.IndexURL(from.At)
 }

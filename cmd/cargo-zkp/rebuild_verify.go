@@ -77,18 +77,19 @@ func (o *rebuildOptions) verifySources(ctx context.Context, sh *shell, p rebuild
 	if err := judged(ctx, sh, verdicts); err != nil {
 		return f, err
 	}
-	if f.lock = lockProven(verdicts[0].Facts); !f.lock && verdicts[0].Facts != nil && verdicts[0].Facts.VersionsWhy != "" {
+	if f.lock = lockProven(verdicts[0].Facts); !f.lock && verdicts[0].Facts != nil &&
+		verdicts[0].Facts.VersionsWhy != "" {
 		sh.Warn("who chose the versions of %s: %s", p.Subject.Name, verdicts[0].Facts.VersionsWhy)
 	}
 	switch rest := wants[1:]; {
 	case source == policy.CrateOnly && !f.lock:
-		sh.Warn("the versions of the crates that are compiled were chosen by whoever packaged %s, and require-source = "+
-			"\"crate\" does without proofs of them", p.Subject.Name)
+		sh.Warn("the versions of the crates that are compiled were chosen by whoever packaged %s, and "+
+			"require-source = \"crate\" does without proofs of them", p.Subject.Name)
 	case source == policy.AllSources:
 		requireAll(rest, "require-source is \"all\"")
 	case source == policy.ByLock && !f.lock:
-		requireAll(rest, fmt.Sprintf("whoever packaged %s chose it: its Cargo.lock is not proven; --require-source crate "+
-			"does without", p.Subject.Name))
+		requireAll(rest, fmt.Sprintf("whoever packaged %s chose it: its Cargo.lock is not proven; --require-source "+
+			"crate does without", p.Subject.Name))
 	}
 	verdicts = append(verdicts, checker.All(ctx, wants[1:], nil)...)
 	if err := judged(ctx, sh, verdicts[1:]); err != nil {
@@ -119,8 +120,8 @@ func warnUnlisted(sh *shell, b *policy.Builds, p rebuild.Plan) {
 		{"environment", "--environment DIR", p.Environment, b.Environments},
 	} {
 		if !slices.Contains(x.listed, x.id) {
-			sh.Warn("%s %x is none of those under [builds] in the policy: builders who use these may get another binary; "+
-				"%s takes one of them", x.what, x.id, x.option)
+			sh.Warn("%s %x is none of those under [builds] in the policy: builders who use these may get another "+
+				"binary; %s takes one of them", x.what, x.id, x.option)
 		}
 	}
 }
@@ -217,7 +218,8 @@ func judged(ctx context.Context, sh *shell, verdicts []verdict.Verdict) error {
 		return outcome.Refusef("%s that would be compiled not as the policy asks: nothing was built",
 			areCrates(n[verdict.Violation]))
 	case verdict.Unchecked:
-		return fmt.Errorf("%s that would be compiled could not be checked: nothing was built", crates(n[verdict.Unchecked]))
+		return fmt.Errorf("%s that would be compiled could not be checked: nothing was built",
+			crates(n[verdict.Unchecked]))
 	}
 	return nil
 }

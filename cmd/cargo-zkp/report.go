@@ -108,7 +108,8 @@ func (k *lockCheck) human(sh *shell) {
 	sh.Status("Finished", "%s proven%s in %.2f s", crates(n[verdict.Verified]), k.rest(n),
 		k.took.Seconds())
 	if len(k.Wants) > 0 && k.Required() == 0 && k.Policy.Path == "" {
-		sh.Status("", "nothing asks for a proof here; \"cargo zkp init --from-lock --trust PATH\" asks for all that there are")
+		sh.Status("", "nothing asks for a proof here; \"cargo zkp init --from-lock --trust PATH\" asks for all that "+
+			"there are")
 	}
 }
 
@@ -179,7 +180,8 @@ func (k *lockCheck) complain(sh *shell, v *verdict.Verdict) {
 func describe(sh *shell, v *verdict.Verdict) {
 	f := v.Facts
 	more := func(text string) { fmt.Fprintf(sh.stderr, "%12s %s\n", "", visible(text)) }
-	sh.Status("Verified", "%s v%s: %s, %s", v.Name, v.Version, from(f.Commit, f.Path, f.NamesCommit), coverage(f.Coverage))
+	sh.Status("Verified", "%s v%s: %s, %s", v.Name, v.Version, from(f.Commit, f.Path, f.NamesCommit),
+		coverage(f.Coverage))
 	if text := claimed(f.Repository, f.Commit); text != "" {
 		more("repository " + text)
 	}

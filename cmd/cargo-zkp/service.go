@@ -99,8 +99,8 @@ func (s *service) install(ctx context.Context) error {
 		return s.unknown()
 	}
 	if err != nil {
-		return fmt.Errorf("%w\nthe system does not run it; have the proxy started in your own way: %s proxy --listen %s",
-			err, s.program, s.address)
+		return fmt.Errorf("%w\nthe system does not run it; have the proxy started in your own way: %s proxy "+
+			"--listen %s", err, s.program, s.address)
 	}
 	s.sh.Status("Installed", "a service that runs the proxy at %s, now and from each login on", s.address)
 	if s.goos == "linux" {

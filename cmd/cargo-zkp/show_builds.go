@@ -110,8 +110,8 @@ func showJoined(sh *shell, checker *verdict.Checker, p *policy.Policy, file stri
 	}
 	sum := sha256.Sum256(j.List)
 	if !slices.ContainsFunc(seen.Builds, func(l client.LoggedBuild) bool { return l.Claim.Compiled == sum }) {
-		return outcome.Refusef("%s: its list of compiled crates has the SHA-256 %x, and none of its entries is of that\n"+
-			"get the file again", file, sum)
+		return outcome.Refusef("%s: its list of compiled crates has the SHA-256 %x, and none of its entries is of "+
+			"that\nget the file again", file, sum)
 	}
 	logged := map[entry.Subject]uint64{}
 	for _, l := range seen.Sources {

@@ -19,12 +19,13 @@ import (
 )
 
 func submit(ctx context.Context, sh *shell, args []string) error {
-	flags := newFlags(sh, "submit", "FILE.crate...", "Hand crates and their entries to a log, and fetch the cosigned bundles.")
+	flags := newFlags(sh, "submit", "FILE.crate...", "Hand crates and their entries to a log, and fetch the "+
+		"cosigned bundles.")
 	url := flags.String("log", "", "`URL` of the log (required)")
 	var named submitFiles
 	flags.StringVar(&named.entry, "entry", "", "`FILE` with the entry (default: FILE.entry for FILE.crate)")
-	flags.StringVar(&named.opening, "opening", "", "`FILE` with the entry's opening, which the log publishes (default: "+
-		"FILE.opening for FILE.crate, if it is there)")
+	flags.StringVar(&named.opening, "opening", "", "`FILE` with the entry's opening, which the log publishes "+
+		"(default: FILE.opening for FILE.crate, if it is there)")
 	flags.StringVar(&named.bundle, "bundle", "", "`FILE` for the bundle (default: FILE.tlog-proof for FILE.crate)")
 	files, err := parseUpTo(maxSubmit, flags, args, "FILE.crate")
 	switch {
@@ -35,7 +36,8 @@ func submit(ctx context.Context, sh *shell, args []string) error {
 	case *url == "":
 		return outcome.Usagef("submit needs --log URL: which log is to hold the entry")
 	case len(files) > 1 && named != submitFiles{}:
-		return outcome.Usagef("--entry, --opening and --bundle name the file of one crate, and %d are given", len(files))
+		return outcome.Usagef("--entry, --opening and --bundle name the file of one crate, and %d are given",
+			len(files))
 	}
 	log := logClient(sh, *url)
 	if len(files) == 1 {
@@ -87,9 +89,9 @@ func submitOne(ctx context.Context, sh *shell, log *client.Log, file string, nam
 		return outcome.Refusef("%s: %w", entryFile, err)
 	}
 	if sum := sha256.Sum256(raw); sum != parsed.Subject.SHA256 {
-		return outcome.Refusef("%s is about the .crate of %s %s with SHA-256 %x, and %s has %x, so nothing was submitted\n"+
-			"make the entry of this .crate with \"cargo zkp prove %s\", or name another one with --entry", entryFile,
-			parsed.Subject.Name, parsed.Subject.Version, parsed.Subject.SHA256, file, sum, file)
+		return outcome.Refusef("%s is about the .crate of %s %s with SHA-256 %x, and %s has %x, so nothing was "+
+			"submitted\nmake the entry of this .crate with \"cargo zkp prove %s\", or name another one with "+
+			"--entry", entryFile, parsed.Subject.Name, parsed.Subject.Version, parsed.Subject.SHA256, file, sum, file)
 	}
 	to, err := newOutput(out)
 	if err != nil {
@@ -116,7 +118,8 @@ func submitOne(ctx context.Context, sh *shell, log *client.Log, file string, nam
 	if err := to.commit(bundle); err != nil {
 		return err
 	}
-	sh.Status("Finished", "entry %d of the log; bundle in %s; check it with \"cargo zkp verify %s\"", p.Index, out, file)
+	sh.Status("Finished", "entry %d of the log; bundle in %s; check it with \"cargo zkp verify %s\"", p.Index, out,
+		file)
 	return nil
 }
 

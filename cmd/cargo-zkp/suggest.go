@@ -147,8 +147,10 @@ crates could be proven and how, which exceptions end soon, and which are about n
 	var o reviewOptions
 	o.register(fs)
 	var path string
-	fs.StringVar(&path, "report", "", "`FILE` that cargo zkp prove --lock --report wrote (default: the one in its work directory)")
-	fs.StringVar(&o.lock.format, "message-format", "human", "`FORMAT` of the answer: human, or json (one object a line)")
+	fs.StringVar(&path, "report", "", "`FILE` that cargo zkp prove --lock --report wrote (default: the one in its "+
+		"work directory)")
+	fs.StringVar(&o.lock.format, "message-format", "human", "`FORMAT` of the answer: human, or json (one object a "+
+		"line)")
 	if _, err := parseUpTo(0, fs, args, ""); err != nil {
 		return err
 	}
@@ -201,8 +203,8 @@ func (r *reviewed) human(sh *shell) error {
 	if list := over[true]; len(list) > 0 {
 		fmt.Fprintf(sh.stdout, "%s expired: no more in force\n", exceptions(len(list)))
 		printExceptions(sh, list)
-		fmt.Fprintln(sh.stdout, "  when the above is done, run cargo zkp init --from-lock --force for a new date, or edit "+
-			"the date")
+		fmt.Fprintln(sh.stdout, "  when the above is done, run cargo zkp init --from-lock --force for a new date, "+
+			"or edit the date")
 	}
 	if soon > 0 {
 		fmt.Fprintf(sh.stdout, "%s to end within 14 days\n", exceptions(soon))
@@ -247,7 +249,8 @@ func (r *reviewed) json(sh *shell) error {
 			Expires   string `json:"expires"`
 			Expired   bool   `json:"expired"`
 			Generated bool   `json:"generated"`
-		}{"exception", a.Crate, a.Version, a.Registry, a.What, a.Cause, a.Expires.String(), a.Expires.Past(time.Now()), a.File != ""})
+		}{"exception", a.Crate, a.Version, a.Registry, a.What, a.Cause, a.Expires.String(),
+			a.Expires.Past(time.Now()), a.File != ""})
 		if err != nil {
 			return err
 		}

@@ -75,7 +75,8 @@ func runAfresh(ctx context.Context, sh *shell, args ...string) error {
 	defer os.RemoveAll(dir)
 	sh.Status("Running", "cargo %s, outside of the workspace's configuration", strings.Join(args, " "))
 	if err := callCargoIn(ctx, dir, "cargo "+args[0], args...); err != nil {
-		return fmt.Errorf("%w\nif it needs settings of the workspace, take the directory out of them, and vendor again", err)
+		return fmt.Errorf("%w\nif it needs settings of the workspace, take the directory out of them, and vendor "+
+			"again", err)
 	}
 	return nil
 }
@@ -91,7 +92,8 @@ func ours(dir string) error {
 		info, err = os.Lstat(filepath.Join(dir, verdict.Beside))
 	}
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || err == nil && !info.IsDir() {
-		return outcome.Usagef("%s is there, and \"cargo zkp vendor\" did not make it: remove it, or name another directory", dir)
+		return outcome.Usagef("%s is there, and \"cargo zkp vendor\" did not make it: remove it, or name another "+
+			"directory", dir)
 	}
 	return err
 }
@@ -131,7 +133,8 @@ func (k *lockCheck) vendor(sh *shell, dir string) error {
 	}
 	sh.Status("Vendored", "%s in %s: %d written, %d removed", crates(len(k.verdicts)), shorten(dir), written, removed)
 	if len(k.Git) > 0 {
-		sh.Warn("not in %s, because it is from git, which cargo will ask for it: %s", shorten(dir), strings.Join(k.Git, ", "))
+		sh.Warn("not in %s, because it is from git, which cargo will ask for it: %s", shorten(dir),
+			strings.Join(k.Git, ", "))
 	}
 	return k.advise(sh, dir)
 }

@@ -44,7 +44,10 @@ this binary is what builders make of a crate whose source is proven.`)
 	if binary.binary != "" {
 		others := slices.Concat(one.names, all.names, []string{"p", "package"})
 		shared := []string{"bundle", "registry", "message-format"}
-		if name := given(fs, slices.DeleteFunc(others, func(n string) bool { return slices.Contains(shared, n) })...); name != "" {
+		if name := given(fs, slices.DeleteFunc(others, func(n string) bool {
+			return slices.Contains(shared,
+				n)
+		})...); name != "" {
 			return outcome.Usagef("--%s is not for a binary", name)
 		}
 		binary.bundle, binary.pkg.Registry = one.bundle, one.registry
@@ -84,8 +87,8 @@ func (o *fileOptions) register(fs *flag.FlagSet) {
 		"(default: FILE.tlog-proof); or with what a log shows about a binary (default: what the logs show, or offline "+
 		"FILE.builds)")
 	fs.StringVar(&o.log, "log", "", "fetch the bundle of FILE.crate from the log at this `URL` instead")
-	fs.StringVar(&o.registry, "registry", "", "`INDEX` of the registry that FILE.crate is from, as Cargo.lock names it "+
-		"(default: cargo's own)")
+	fs.StringVar(&o.registry, "registry", "", "`INDEX` of the registry that FILE.crate is from, as Cargo.lock names "+
+		"it (default: cargo's own)")
 	fs.BoolVar(&o.strict, "deny-unproven", false, "refuse FILE.crate if any file of it is unproven, Cargo.lock too")
 	fs.Func("allow-unproven", "accept FILE.crate although this `FILE` of it is unproven: with "+
 		"Cargo.toml, its dependencies and build script can be anything; may be repeated", policy.AppendTo(&o.allowed))
@@ -138,7 +141,8 @@ func verifyFile(ctx context.Context, sh *shell, file string, b believe, o fileOp
 	if err != nil {
 		return err
 	}
-	a, err := checker.Bundle(ctx, verdict.Given{Bundle: bundle, Opening: beside, Crate: c, Rules: rules, From: from, Registry: o.registry})
+	a, err := checker.Bundle(ctx, verdict.Given{Bundle: bundle, Opening: beside, Crate: c, Rules: rules, From: from,
+		Registry: o.registry})
 	if err != nil {
 		return refusal(err)
 	}

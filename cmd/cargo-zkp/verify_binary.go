@@ -317,7 +317,8 @@ func builtJSON(b *verdict.Built, sum [32]byte) any {
 	for _, o := range b.Others {
 		others = append(others, object{"artifact": fmt.Sprintf("%x", o.Artifact), "toolchain": fmt.Sprintf("%x",
 			o.Toolchain),
-			"environment": fmt.Sprintf("%x", o.Environment), "same_build": o.Same, "listed": o.Listed, "entries": o.Entries})
+			"environment": fmt.Sprintf("%x", o.Environment), "same_build": o.Same, "listed": o.Listed,
+			"entries": o.Entries})
 	}
 	return object{
 		"sha256": fmt.Sprintf("%x", sum), "registry": b.Subject.Registry, "name": b.Subject.Name,

@@ -215,8 +215,8 @@ func (k *lockCheck) warn(sh *shell) {
 		slices.SortStableFunc(soon, func(a, b *verdict.Verdict) int {
 			return strings.Compare(a.Demand.Except.Expires.String(), b.Demand.Except.Expires.String())
 		})
-		sh.Warn("%s will be refused when an exception ends, the first after %s; \"cargo zkp suggest\" tells what can be "+
-			"done\n%s",
+		sh.Warn("%s will be refused when an exception ends, the first after %s; \"cargo zkp suggest\" tells what "+
+			"can be done\n%s",
 			crates(len(soon)), soon[0].Demand.Except.Expires, fit(soon))
 	}
 }
@@ -232,7 +232,8 @@ func (k *lockCheck) noted(sh *shell) (lacking, warned, soon []*verdict.Verdict) 
 			soon = append(soon, v)
 		}
 		for _, note := range v.Notes {
-			if !sh.verbose && v.Facts != nil && len(v.Facts.Coverage.LeftOut) > 0 && strings.HasPrefix(note, "it lacks ") {
+			if !sh.verbose && v.Facts != nil && len(v.Facts.Coverage.LeftOut) > 0 && strings.HasPrefix(note,
+				"it lacks ") {
 				lacking = append(lacking, v)
 			} else {
 				sh.Warn("%s v%s: %s", v.Name, v.Version, note)

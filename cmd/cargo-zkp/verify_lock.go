@@ -47,9 +47,10 @@ func (o *lockOptions) register(fs *flag.FlagSet, offline *bool) {
 	fs.StringVar(&o.format, "message-format", "human", "`FORMAT` of the answer: human, json (one object "+
 		"a line), sarif, or markdown with --since")
 	denyFlag(fs, &o.deny)
-	fs.BoolVar(&o.paths, "paths", false, "say of each crate that is refused by which packages it comes (default: of none)")
-	fs.StringVar(&o.since, "since", "", "only crates that Cargo.lock gained or changed since the commit `REF`, as a table "+
-		"for a review (default: all crates)")
+	fs.BoolVar(&o.paths, "paths", false, "say of each crate that is refused by which packages it comes (default: of "+
+		"none)")
+	fs.StringVar(&o.since, "since", "", "only crates that Cargo.lock gained or changed since the commit `REF`, as a "+
+		"table for a review (default: all crates)")
 }
 
 // registerPlace registers what says which lock file counts.
@@ -94,8 +95,8 @@ func verifyLock(ctx context.Context, sh *shell, b believe, o lockOptions) error 
 	case o.format == "markdown" && o.since == "":
 		return outcome.Usagef("--message-format markdown is for --since REF: a table of what changed")
 	case o.since != "" && o.format == "sarif":
-		return unanswered(sh, o, outcome.Usagef("--message-format sarif is of all crates, as code hosts compare: leave "+
-			"out --since"))
+		return unanswered(sh, o, outcome.Usagef("--message-format sarif is of all crates, as code hosts compare: "+
+			"leave out --since"))
 	}
 	b.rehash = o.rehash
 	k, err := examineLock(ctx, sh, b, o)

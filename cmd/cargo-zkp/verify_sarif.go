@@ -62,7 +62,8 @@ func (r *sarif) add(reason, level, text string, line int, fingerprint string) {
 	}
 	result := object{
 		// SPEC: SARIF 3.11.6, [text](target) in a message is a link; strangers wrote parts of this one.
-		"ruleId": reason, "ruleIndex": at, "level": level, "message": object{"text": strings.ReplaceAll(text, "](", "] (")},
+		"ruleId": reason, "ruleIndex": at, "level": level, "message": object{"text": strings.ReplaceAll(text, "](",
+			"] (")},
 		"locations": []object{{"physicalLocation": object{
 			// SPEC: SARIF 3.4.3, a URI reference (RFC 3986): no spaces.
 			"artifactLocation": object{"uri": (&url.URL{Path: r.uri}).String()},

@@ -39,8 +39,8 @@ func lockAt(ctx context.Context, ws *cargo.Workspace, ref string) (*since, error
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		return nil, fmt.Errorf("--since: git finds no commit %q in the repository of %s; in CI, fetch it first, with enough "+
-			"history: %w", ref, shorten(ws.Root), err)
+		return nil, fmt.Errorf("--since: git finds no commit %q in the repository of %s; in CI, fetch it first, "+
+			"with enough history: %w", ref, shorten(ws.Root), err)
 	}
 	commit = strings.TrimSpace(commit)
 	// Seen from the workspace's directory, which git resolves. ls-tree tells absence from failure.
@@ -58,7 +58,8 @@ func lockAt(ctx context.Context, ws *cargo.Workspace, ref string) (*since, error
 		return nil, fmt.Errorf("--since: Cargo.lock of %s is no file there", ref)
 	}
 	if size := fields[3]; len(size) > len(fmt.Sprint(cargo.MaxLock)) {
-		return nil, fmt.Errorf("--since: Cargo.lock of %s has %s bytes, and at most %d are read", ref, size, cargo.MaxLock)
+		return nil, fmt.Errorf("--since: Cargo.lock of %s has %s bytes, and at most %d are read", ref, size,
+			cargo.MaxLock)
 	}
 	text, err := git.Run(ctx, ws.Root, "cat-file", "blob", fields[2])
 	if err != nil {

@@ -43,7 +43,8 @@ func newBuilders() (b *builders, err error) {
 			return nil, err
 		}
 		b.keys = append(b.keys, key)
-		b.named.Members = append(b.named.Members, build.Member{Name: vkey.Name, Contact: "https://" + vkey.Name, VKey: vkey.String()})
+		b.named.Members = append(b.named.Members, build.Member{Name: vkey.Name, Contact: "https://" + vkey.Name,
+			VKey: vkey.String()})
 	}
 	for i := range 8 {
 		secret, err := build.NewSecret()
@@ -52,7 +53,8 @@ func newBuilders() (b *builders, err error) {
 		}
 		name := fmt.Sprintf("member%d.example", i+1)
 		b.secrets = append(b.secrets, secret)
-		b.hidden.Members = append(b.hidden.Members, build.Member{Name: name, Contact: "https://" + name, Public: secret.Public()})
+		b.hidden.Members = append(b.hidden.Members, build.Member{Name: name, Contact: "https://" + name,
+			Public: secret.Public()})
 	}
 	return b, nil
 }
@@ -75,7 +77,8 @@ func (c crateFiles) claim(artifact []byte) (s entry.Subject, claim *entry.Build,
 	if err != nil {
 		return s, nil, err
 	}
-	return e.Subject, &entry.Build{Binary: "hello-tool", Target: "x86_64-unknown-linux-gnu", Artifact: sha256.Sum256(artifact),
+	return e.Subject, &entry.Build{Binary: "hello-tool", Target: "x86_64-unknown-linux-gnu",
+		Artifact:  sha256.Sum256(artifact),
 		Toolchain: toolchain, Environment: environment, Recipe: entry.Recipe1, Lock: sha256.Sum256(c.lock),
 		Compiled: build.List(nil).Digest()}, nil
 }
@@ -135,8 +138,9 @@ func (s *story) ask(c crateFiles, set *build.Set, content []byte) (string, error
 		return "", err
 	}
 	dir := filepath.Join(s.dir, "user-of-"+set.Name)
-	settings := fmt.Sprintf("version = 1\ntrust = [%q]\ndevelopment = true\n\n[builds]\nset = \"builders.set\"\ndigest = \"%x\"\n"+
-		"need = 2\ntoolchains = [\"%x\"]\nenvironments = [\"%x\"]\n", s.w.File, set.Digest(), toolchain, environment)
+	settings := fmt.Sprintf("version = 1\ntrust = [%q]\ndevelopment = true\n\n[builds]\nset = "+
+		"\"builders.set\"\ndigest = \"%x\"\nneed = 2\ntoolchains = [\"%x\"]\nenvironments = [\"%x\"]\n", s.w.File,
+		set.Digest(), toolchain, environment)
 	if err := errors.Join(os.MkdirAll(dir, 0o755), os.WriteFile(filepath.Join(dir, "builders.set"), text, 0o644),
 		os.WriteFile(filepath.Join(dir, policy.FileName), []byte(settings), 0o644)); err != nil {
 		return "", err
@@ -145,7 +149,8 @@ func (s *story) ask(c crateFiles, set *build.Set, content []byte) (string, error
 	if err != nil {
 		return "", err
 	}
-	checker, err := verdict.New(verdict.Config{Policy: p, Cache: filepath.Join(dir, "cache"), State: filepath.Join(dir, "state")})
+	checker, err := verdict.New(verdict.Config{Policy: p, Cache: filepath.Join(dir, "cache"),
+		State: filepath.Join(dir, "state")})
 	if err != nil {
 		return "", err
 	}
@@ -171,7 +176,8 @@ func (s *story) build() {
 		s.step("Read the embedded program.", func() (string, error) { return "", err })
 		return
 	}
-	s.say("\nNow a binary. The demonstration compiles nothing: the binary is a text (cargo zkp rebuild makes real ones).")
+	s.say("\nNow a binary. The demonstration compiles nothing: the binary is a text (cargo zkp rebuild makes real " +
+		"ones).")
 	s.step("A publisher logs the program hello-tool 0.1.0, and two of four builders rebuild it and say what came out.",
 		func() (string, error) {
 			if _, err := s.log().Submit(s.ctx, tool.entry, tool.crate, nil); err != nil {
@@ -182,7 +188,8 @@ func (s *story) build() {
 	s.step("A user gets the binary from somebody, and asks for two builders.", func() (string, error) {
 		return s.ask(tool, s.b.named, binary)
 	})
-	s.step("Two builders of another set say the same in zero knowledge: nobody learns which two.", func() (string, error) {
+	s.step("Two builders of another set say the same in zero knowledge: nobody learns which two.", func() (string,
+		error) {
 		begin := time.Now()
 		if _, err := membership.DevelopmentKeys(); err != nil {
 			return "", err
@@ -201,8 +208,8 @@ func (s *story) build() {
 		_, err := s.ask(tool, s.b.named, evil)
 		return refused(err, verdict.ErrAnotherBinary)
 	})
-	s.step("The compiler of a third builder, gamma, was tampered with, and it dissents: whoever tolerates no dissent accepts "+
-		"the binary no more.", func() (string, error) {
+	s.step("The compiler of a third builder, gamma, was tampered with, and it dissents: whoever tolerates no "+
+		"dissent accepts the binary no more.", func() (string, error) {
 		said, err := s.attest(tool, 2, []byte("with a back door\n"))
 		if err != nil {
 			return "", err
@@ -211,7 +218,10 @@ func (s *story) build() {
 		text, err := refused(err, verdict.ErrDissent)
 		return said + "\n" + text, err
 	})
-	s.step("A fourth builder, delta, says one thing and then another.", func() (string, error) { return s.contradict(tool) })
+	s.step("A fourth builder, delta, says one thing and then another.", func() (string,
+		error) {
+		return s.contradict(tool)
+	})
 	s.watchBuilders()
 }
 

@@ -65,8 +65,9 @@ func claimed(e *entry.Entry, raw []byte) (*crate.List, error) {
 
 // attackKeys shows what an opening is for: a proof that verifies, and is false.
 func (s *story) attackKeys(c crateFiles) {
-	s.step("An attacker with the secrets of the key, which everybody has of this one, forges a proof that a crate with "+
-		"a back door is that commit's. The proof holds. The reader looks into the opening.", func() (string, error) {
+	s.step("An attacker with the secrets of the key, which everybody has of this one, forges a proof that a crate "+
+		"with a back door is that commit's. The proof holds. The reader looks into the opening.", func() (string,
+		error) {
 		e, list, err := s.forgery(c)
 		if err != nil {
 			return "", err

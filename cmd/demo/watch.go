@@ -108,7 +108,8 @@ func (m *watch) found(kind evidence.Kind) (found *evidence.Evidence, err error) 
 
 // watchBuilders lets the monitor verify what builders said.
 func (s *story) watchBuilders() {
-	s.step("The monitor verifies what the builders said, and alerts to dissent and contradiction.", func() (string, error) {
+	s.step("The monitor verifies what the builders said, and alerts to dissent and contradiction.", func() (string,
+		error) {
 		sum, err := s.m.monitor.Once(s.ctx)
 		if err != nil {
 			return "", err

@@ -173,6 +173,10 @@ func TestCheckSaysWhatServeWouldSay(t *testing.T) {
 	look(1, "FAIL  settings", "colour")
 	s.settings(good + "proving_keys = \"none\"\n")
 	look(1, "FAIL  proving keys")
+	twice := "[[registry]]\nindex = \"https://index.example/\"\n"
+	s.settings(good + twice + twice)
+	look(1, "FAIL  registries", "is named twice")
+	s.settings(good + "proving_keys = \"none\"\n")
 	taken := testlog.Must(net.Listen("tcp", "127.0.0.1:0"))
 	defer taken.Close()
 	address := taken.Addr().String()

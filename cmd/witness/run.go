@@ -25,12 +25,14 @@ const usage = `witness cosigns the checkpoints of transparency logs (c2sp.org/tl
 	witness serve -config FILE [-ready-file FILE]
 	                                  serve until SIGINT or SIGTERM; SIGHUP reads the logs and
 	                                  lists of the settings again
+	witness check -config FILE [-json]
+	                                  look at all that serve would, and change nothing
 	witness evidence -config FILE [-out DIR]
 	                                  print what was recorded about the logs, as JSON, also
 	                                  while the witness runs,
 	                                  and write each fork to a file that anyone can check
 
-Exit status: 0 all is well; 1 evidence found a fork; 2 the command line is wrong;
+Exit status: 0 all is well; 1 evidence found a fork, or a check failed; 2 the command line is wrong;
 3 it failed.
 `
 
@@ -64,6 +66,7 @@ var verbs = map[string]daemon.Verb{
 	"vkey":     keys.Show,
 	"init":     initialize,
 	"serve":    serve,
+	"check":    check,
 	"evidence": showEvidence,
 }
 

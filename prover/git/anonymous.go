@@ -187,9 +187,9 @@ func (a *Anonymous) transport(to Remote) (*transport, error) {
 		env = append(env, "GIT_ALLOW_PROTOCOL=http")
 	}
 	return &transport{env: env, alone: true, maxBytes: cmp.Or(a.MaxBytes, DefaultMaxBytes),
-		settings: append([]string{"-c", "protocol.version=2", "-c", "http.followRedirects=false",
+		settings: append(append(noTicket(), "-c", "protocol.version=2", "-c", "http.followRedirects=false",
 			"-c", "transfer.bundleURI=false", "-c", "fetch.unpackLimit=1", "-c", "core.bigFileThreshold=16m",
-			"-c", "pack.threads=1"}, to.settings()...)}, nil
+			"-c", "pack.threads=1"), to.settings()...)}, nil
 }
 
 // Tags returns the commits, or other objects, that the tags of a repository name, by name.

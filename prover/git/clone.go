@@ -321,8 +321,8 @@ var ErrTooMuch = errors.New("the repository sends more than is taken of one")
 
 // fetch runs git fetch.
 func (t *transport) fetch(ctx context.Context, dir, input string, args ...string) error {
-	all := append([]string{"-c", "http.emptyAuth=false", "-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60",
-		"-c", "gc.auto=0", "-c", "maintenance.auto=false"}, t.settings...)
+	all := append([]string{"-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=60", "-c", "gc.auto=0",
+		"-c", "maintenance.auto=false"}, t.settings...)
 	all = append(append(all, "fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--recurse-submodules=no"), args...)
 	bounded, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

@@ -1,0 +1,78 @@
+package credential
+
+import (
+	"bytes"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"cratelog/cargo/policy"
+	"cratelog/internal/fixture"
+	"cratelog/internal/outcome"
+	"cratelog/internal/testlog"
+)
+
+// TestAPublishersOwnOpeningCounts: under a policy that asks for openings, the one that the publisher has made
+// does where no log holds it, and only that one does.
+func TestAPublishersOwnOpeningCounts(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("XDG_STATE_HOME", filepath.Join(dir, "state"))
+	t.Setenv("XDG_CACHE_HOME", filepath.Join(dir, "cache"))
+	l := testlog.New("log.example/own", 3, time.Now)
+	asked := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/v1/openings/") {
+			asked++
+			w.WriteHeader(http.StatusNotFound)
+			_, err := w.Write([]byte(`{"reason": "not-found", "message": "no"}`))
+			fatalIf(t, err)
+			return
+		}
+		l.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	write(t, filepath.Join(dir, "log.policy"), string(l.Trust(server.URL)))
+	settings := filepath.Join(dir, policy.FileName)
+	write(t, settings, "version = 1\ntrust = [\"log.policy\"]\ndevelopment = true\nopening = \"required\"\n")
+	p, err := policy.Load(settings, "")
+	fatalIf(t, err)
+	l.Add(testlog.Must(fixture.Entry(t, "hello-proof-0.1.0").Marshal()))
+	bundle := l.Tree.Bundle(0, 1, l.Sign(l.Tree, 1, l.Witnesses...))
+	raw, opened := fixture.Crate(t, "hello-proof", "0.1.0"), fixture.Read(t, "hello-proof-0.1.0.opening")
+	pkg := policy.Package{Name: "hello-proof", Version: "0.1.0"}
+
+	for name, c := range map[string]struct {
+		opening []byte
+		want    string // "": it verifies
+		asks    bool
+	}{
+		"its own":         {opened, "", false},
+		"none":            {nil, "no opening", true},
+		"of another text": {bytes.Replace(opened, []byte("author"), []byte("Author"), 1), "no opening", true},
+		"cut short":       {opened[:len(opened)/2], "no opening", true},
+		"something else":  {[]byte("commit"), "no opening", true},
+		"with more in it": {append(bytes.Clone(opened), opened...), "no opening", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fatalIf(t, os.RemoveAll(filepath.Join(dir, "cache"))) // what one run learns does for the next
+			r, err := NewReader(p)
+			fatalIf(t, err)
+			asked = 0
+			result, err := r.Verify(t.Context(), bundle, raw, c.opening, pkg, nil)
+			if c.want == "" && (err != nil || result.Name != "hello-proof") {
+				t.Errorf("%v", err)
+			}
+			if c.want != "" && (result != nil || outcome.Of(err) != outcome.Refused || !strings.Contains(err.Error(),
+				c.want)) {
+				t.Errorf("%+v, %v", result, err)
+			}
+			if (asked > 0) != c.asks {
+				t.Errorf("the log was asked %d times", asked)
+			}
+		})
+	}
+}
