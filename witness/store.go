@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"math"
 	"os"
 	"strings"
 	"sync"
@@ -524,4 +526,40 @@ func formatProof(proof []tlog.Hash) string {
 		b.WriteString(h.String() + "\n")
 	}
 	return b.String()
+}
+
+// Check looks at what Open would, and changes nothing. The witness may be running, which it says.
+func Check(ctx context.Context, cfg Config) (running bool, err error) {
+	w := &Witness{}
+	if err := w.addSigners(cfg.Name, cfg.Signers); err != nil {
+		return false, err
+	}
+	if _, err := watch(cfg.Logs); err != nil {
+		return false, err
+	}
+	s := &store{path: cfg.DBPath, name: cfg.Name, marked: math.MaxInt64} // it marks nothing
+	if s.db, err = database.Peek(ctx, cfg.DBPath); err != nil {
+		return false, fmt.Errorf("witness: %w", err)
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	if err := s.checkOwner(ctx, cfg.Name); err != nil {
+		return false, fmt.Errorf("witness: database %s: %w", cfg.DBPath, err)
+	}
+	if _, err := s.states(ctx); err != nil {
+		return false, err
+	}
+	lock, err := os.Open(cfg.DBPath + ".lock")
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("witness: the lock beside the database: %w", err)
+	}
+	s.lock = lock
+	if s.readMark() > 0 {
+		if err := s.checkMark(ctx); err != nil {
+			return false, fmt.Errorf("witness: %w", err)
+		}
+	}
+	return flock.Try(lock)
 }

@@ -30,7 +30,6 @@ type bastion struct {
 	address string
 	tls     *tls.Config // but for the certificate
 	key     ed25519.PrivateKey
-	handler http.Handler
 	w       *witness.Witness
 	log     *slog.Logger
 }
@@ -41,7 +40,7 @@ func newBastion(path string, s bastionSettings, w *witness.Witness, logger *slog
 		return nil, err
 	}
 	host, _, _ := net.SplitHostPort(s.Address) // which settings.check has looked at
-	b := &bastion{address: s.Address, key: key, handler: throughBastion(w.Handler()), w: w, log: logger,
+	b := &bastion{address: s.Address, key: key, w: w, log: logger,
 		// SPEC: A backend connects to the bastion's backend endpoint with TLS 1.3, specifying the ALPN
 		// protocol bastion/0.
 		tls: &tls.Config{ServerName: host, MinVersion: tls.VersionTLS13, NextProtos: []string{"bastion/0"}}}
@@ -127,7 +126,7 @@ func (b *bastion) serve(ctx context.Context) error {
 // serveOn serves HTTP/2 on one connection. To net/http it is a plain connection of a client that begins with
 // HTTP/2: the TLS below it is our own affair, and has the roles of client and server exchanged.
 func (b *bastion) serveOn(ctx context.Context, conn net.Conn) error {
-	server := newServer(b.handler)
+	server := newServer(throughBastion(b.w.Handler()))
 	server.Protocols = new(http.Protocols)
 	server.Protocols.SetUnencryptedHTTP2(true)
 	server.IdleTimeout = 365 * 24 * time.Hour // the connection stays, with or without requests

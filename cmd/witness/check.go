@@ -9,10 +9,11 @@ import (
 	"strings"
 
 	"cratelog/internal/daemon"
+	"cratelog/internal/durable"
 	"cratelog/witness"
 )
 
-// check looks at all that serve would, and changes nothing.
+// check looks at all that serve would, but for what is far away, and changes nothing.
 func check(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	fs := flag.NewFlagSet("check", flag.ContinueOnError)
 	file := fs.String("config", "", "settings `FILE`")
@@ -24,11 +25,33 @@ func check(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	s, cfg, err := loadKeys(*file, slog.New(slog.DiscardHandler))
 	c.Add("settings and keys can be read", err)
 	if err == nil {
-		witness.Check(ctx, cfg, c.Add)
-		c.Add("the database's directory can be written", daemon.Writable(filepath.Dir(cfg.DBPath)))
-		c.Listen(ctx, s.Listen, "/", func(body []byte) bool {
-			return strings.HasPrefix(string(body), "cratelog witness "+cfg.Name+"\n")
-		})
+		s.look(ctx, &c, *file, cfg)
 	}
 	return c.Report(stdout, *asJSON)
+}
+
+func (s *settings) look(ctx context.Context, c *daemon.Checks, path string, cfg witness.Config) {
+	running, err := witness.Check(ctx, cfg)
+	c.Add("logs and database", err)
+	c.Add("the database's directory can be written", daemon.Writable(filepath.Dir(cfg.DBPath)))
+	for _, l := range s.List {
+		if strings.Contains(l.From, "://") {
+			continue
+		}
+		text, err := durable.Read(l.From, witness.MaxList)
+		if err == nil {
+			_, err = witness.ParseList(text)
+		}
+		c.Add("list "+l.From, err)
+	}
+	for _, b := range s.Bastion {
+		_, err := newBastion(path, b, nil, nil)
+		c.Add("bastion "+b.Address, err)
+	}
+	switch err := daemon.Free(s.Listen); {
+	case err != nil && running:
+		c.Note("listen", "a witness is running on the database; that it is the one that has this address, nobody checked")
+	default:
+		c.Add("listen", err)
+	}
 }

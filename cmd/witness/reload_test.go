@@ -245,3 +245,41 @@ func TestSettingsOfListsAndBastionsAreChecked(t *testing.T) {
 		t.Errorf("a negative number of logs: %v", err)
 	}
 }
+
+func TestCheckSaysWhatServeWouldRefuse(t *testing.T) {
+	settings, _ := setUp(t, testlog.Of("log.example", 5))
+	dir := filepath.Dir(settings)
+	good := string(testlog.Must(os.ReadFile(settings)))
+	fatal(t, os.WriteFile(filepath.Join(dir, "broken.list"), []byte("<html>"), 0o644))
+	for _, test := range []struct {
+		text string
+		code int
+		want string
+	}{
+		{good, 0, "ok    logs and database"},
+		{strings.Replace(good, "w.db", "no.db", 1), 1, "FAIL  logs and database"},
+		{strings.Replace(good, "w1", "w2", 1), 1, "it belongs to the witness"},
+		{strings.Replace(good, "key.pem", "no.pem", 1), 1, "FAIL  settings and keys"},
+		{strings.Replace(good, "vkey = ", "vkey = \"x\" #", 1), 1, "is not a verifier key"},
+		{strings.Replace(good, "127.0.0.1:0", "127.0.0.1:x", 1), 1, "FAIL  listen"},
+		{good + "[[list]]\nfrom = \"broken.list\"\n", 1, "a list begins with"},
+		{good + "[[bastion]]\naddress = \"b.example:1\"\nkey = \"none.pem\"\n", 1, "FAIL  bastion b.example:1"},
+	} {
+		path := filepath.Join(dir, "checked.toml")
+		fatal(t, os.WriteFile(path, []byte(test.text), 0o644))
+		var out, stderr bytes.Buffer
+		before := testlog.Must(os.ReadDir(dir))
+		code := outcome.Exit("witness", usage, run(t.Context(), []string{"check", "-config", path}, &out, io.Discard), &stderr)
+		if code != test.code || !strings.Contains(out.String(), test.want) {
+			t.Errorf("exit %d\n%s%s\nwanted %d and %q", code, &out, &stderr, test.code, test.want)
+		}
+		if after := testlog.Must(os.ReadDir(dir)); len(after) != len(before) {
+			t.Errorf("files before: %v, after: %v", before, after)
+		}
+	}
+	// Beside a witness that runs, and of an older copy.
+	p := start(t, build(t), settings)
+	var out bytes.Buffer
+	fatal(t, run(t.Context(), []string{"check", "-config", settings}, &out, io.Discard))
+	cosigns(t, p, testlog.Of("log.example", 5).Request(0, 5), 200)
+}
