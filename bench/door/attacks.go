@@ -134,11 +134,10 @@ func send(w work, s logsite.Submission) {
 	get := <-clients
 	c := get(w.n, w.from)
 	clients <- get
+	w.requests.Add(1)
 	if _, _, err := logsite.Submit(c, w.url, s); err != nil {
 		time.Sleep(100 * time.Millisecond)
-		return
 	}
-	w.requests.Add(1)
 }
 
 // bombs are .crates of half a megabyte with 500 MB in them, and proofs that hold.
