@@ -255,7 +255,8 @@ func (l *Log) do(ctx context.Context, limit int64, request func() (*http.Request
 // doOr makes a request, and again if the log is busy and says when, within its patience
 // and the time that ctx allows. Where it said that the entry is accepted, accepted is asked before the request is
 // made again, unless it is nil: for the body, or whether there is anything to wait for.
-func (l *Log) doOr(ctx context.Context, limit int64, accepted func() ([]byte, bool), request func() (*http.Request, error)) ([]byte, error) {
+func (l *Log) doOr(ctx context.Context, limit int64, accepted func() ([]byte, bool),
+	request func() (*http.Request, error)) ([]byte, error) {
 	most := silently
 	if l.OnWait != nil {
 		most = visibly

@@ -147,7 +147,8 @@ func (p *Policy) CheckFrozen(signed []byte) (Frozen, error) {
 	case p == nil || len(p.logs) == 0:
 		return Frozen{}, refuse(ErrPolicy, "the trust file lists no log")
 	case len(signed) > MaxFrozenSize:
-		return Frozen{}, refuse(ErrCheckpoint, "the frozen note has %d bytes, at most %d are read", len(signed), MaxFrozenSize)
+		return Frozen{}, refuse(ErrCheckpoint, "the frozen note has %d bytes, at most %d are read", len(signed),
+			MaxFrozenSize)
 	}
 	text, _, _ := bytes.Cut(signed, []byte("\n\n"))
 	f, err := parseFrozen(string(text) + "\n")
@@ -161,7 +162,8 @@ func (p *Policy) CheckFrozen(signed []byte) (Frozen, error) {
 		}
 	}
 	if len(known) == 0 {
-		return Frozen{}, refuse(ErrLog, "the frozen note names the log %q, the trust file lists %s", clip(f.Origin), p.origins())
+		return Frozen{}, refuse(ErrLog, "the frozen note names the log %q, the trust file lists %s", clip(f.Origin),
+			p.origins())
 	}
 	n, err := note.Open(signed, known)
 	if err != nil {
@@ -179,7 +181,8 @@ func (p *Policy) CheckFrozen(signed []byte) (Frozen, error) {
 
 // String is a sentence for people. The log wrote all of it.
 func (f *Frozen) String() string {
-	s := fmt.Sprintf("the log %q says that it has ended at %s with %d entries", clip(f.Origin), f.Time.Format(time.DateOnly), f.Size)
+	s := fmt.Sprintf("the log %q says that it has ended at %s with %d entries", clip(f.Origin),
+		f.Time.Format(time.DateOnly), f.Size)
 	if f.Reason != "" {
 		s += fmt.Sprintf(" (%q)", f.Reason)
 	}

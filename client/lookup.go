@@ -63,7 +63,8 @@ func (l *Log) Versions(ctx context.Context, registry, name string) ([]VersionRow
 				return nil, fmt.Errorf("the log's list of versions of %s: %w", name, err)
 			}
 			row.SHA256 = sum
-			if n := len(rows); n > 0 && (rows[n-1].Name > row.Name || rows[n-1].Name == row.Name && rows[n-1].Version >= row.Version) {
+			if n := len(rows); n > 0 && (rows[n-1].Name > row.Name || rows[n-1].Name == row.Name &&
+				rows[n-1].Version >= row.Version) {
 				return nil, fmt.Errorf("the log's list of versions of %s is not in order", name)
 			}
 			rows = append(rows, row)
@@ -92,8 +93,10 @@ const (
 
 // Submission asks what became of the entry with a claim's identity and a proof of a program. The index is that
 // of the entry once it is sequenced or published.
-func (l *Log) Submission(ctx context.Context, identity, program [32]byte) (state SubmissionState, index uint64, err error) {
-	raw, err := l.get(ctx, maxAboutBody, "program="+hex.EncodeToString(program[:]), "v1", "submissions", hex.EncodeToString(identity[:]))
+func (l *Log) Submission(ctx context.Context, identity, program [32]byte) (state SubmissionState, index uint64,
+	err error) {
+	raw, err := l.get(ctx, maxAboutBody, "program="+hex.EncodeToString(program[:]), "v1", "submissions",
+		hex.EncodeToString(identity[:]))
 	if err != nil {
 		return "", 0, err
 	}
@@ -127,7 +130,8 @@ func (l *Log) published(ctx context.Context, e *entry.Entry) (bundle []byte, kno
 	if err != nil {
 		return nil, false
 	}
-	once := &Log{URL: l.URL, HTTP: l.HTTP, UserAgent: l.UserAgent, AllowHTTP: l.AllowHTTP, impatient: true} // the caller waits
+	once := &Log{URL: l.URL, HTTP: l.HTTP, UserAgent: l.UserAgent, AllowHTTP: l.AllowHTTP,
+		impatient: true} // the caller waits
 	state, index, err := once.Submission(ctx, identity, e.Proof.Program)
 	switch {
 	case err != nil || state == SubmissionUnknown:

@@ -17,7 +17,8 @@ import (
 // anEntry is one that a log could be given.
 func anEntry(t *testing.T) []byte {
 	t.Helper()
-	e := &entry.Entry{Subject: entry.Subject{Registry: entry.DefaultRegistry, Name: "a", Version: "1.0.0", SHA256: [32]byte{1}},
+	e := &entry.Entry{Subject: entry.Subject{Registry: entry.DefaultRegistry, Name: "a", Version: "1.0.0",
+		SHA256: [32]byte{1}},
 		Claim: &entry.Source{Commit: [20]byte{1}}, Proof: entry.Proof{Program: [32]byte{7}, Parts: [][]byte{{1}}}}
 	return testlog.Must(e.Marshal())
 }
@@ -32,8 +33,9 @@ func TestASubmissionThatIsAcceptedIsNotSentAgain(t *testing.T) {
 		posts  int
 		fails  bool
 	}{
-		"published":                {[]string{`{"state":"published","index":5,"bundle":"/v1/entries/5"}`}, 1, false},
-		"published later":          {[]string{`{"state":"accepted"}`, `{"state":"sequenced","index":5}`, `{"state":"published","index":5}`}, 1, false},
+		"published": {[]string{`{"state":"published","index":5,"bundle":"/v1/entries/5"}`}, 1, false},
+		"published later": {[]string{`{"state":"accepted"}`, `{"state":"sequenced","index":5}`,
+			`{"state":"published","index":5}`}, 1, false},
 		"never published":          {[]string{`{"state":"sequenced","index":5}`}, 1, true},
 		"lost":                     {[]string{`{"state":"unknown"}`}, 2, false},
 		"of a log that cannot say": {[]string{`404`}, 2, false},
@@ -67,11 +69,15 @@ func TestASubmissionThatIsAcceptedIsNotSentAgain(t *testing.T) {
 				http.NotFound(w, r)
 			}
 		}))
-		l := &Log{URL: srv.URL, OnWait: func(time.Duration) {}, testingOnlyWait: func(context.Context, time.Duration) error { return nil }}
+		l := &Log{URL: srv.URL, OnWait: func(time.Duration) {}, testingOnlyWait: func(context.Context,
+			time.Duration) error {
+			return nil
+		}}
 		b, err := l.Submit(t.Context(), raw, []byte("crate"), nil)
 		srv.Close()
 		var refused *SubmitError
-		if c.fails != (err != nil) || !c.fails && string(b) != "the bundle" || c.fails && (!errors.As(err, &refused) || refused.Reason != reasonNotPublished) {
+		if c.fails != (err != nil) || !c.fails && string(b) != "the bundle" || c.fails && (!errors.As(err, &refused) ||
+			refused.Reason != reasonNotPublished) {
 			t.Errorf("%s: %q, %v", name, b, err)
 		}
 		if posts != c.posts {
@@ -98,8 +104,10 @@ func TestAListOfVersionsIsWholeOrAnError(t *testing.T) {
 		"without rows":     {[]string{list("", "a@1.0.0")}, "does not go on"},
 		"no version":       {[]string{list(row("a", "x"), "")}, "not an exact version"},
 		"no name":          {[]string{list(row("é", "1.0.0"), "")}, "crate name"},
-		"a short hash":     {[]string{strings.Replace(list(row("a", "1.0.0"), ""), `"sha256":"0`, `"sha256":"`, 1)}, "no SHA-256"},
-		"of another index": {[]string{strings.Replace(list(row("a", "1.0.0"), ""), "default", "https://x.example", 1)}, "another registry"},
+		"a short hash": {[]string{strings.Replace(list(row("a", "1.0.0"), ""), `"sha256":"0`, `"sha256":"`, 1)},
+			"no SHA-256"},
+		"of another index": {[]string{strings.Replace(list(row("a", "1.0.0"), ""), "default", "https://x.example", 1)},
+			"another registry"},
 		"no JSON":          {[]string{"<html>"}, "not the JSON"},
 		"too large a page": {[]string{list(strings.Repeat(" ", maxBuildsBody), "")}, "bytes"},
 	} {

@@ -99,6 +99,21 @@ func (e *PolicyError) Unwrap() error { return ErrPolicy }
 // without logs is valid, and no checkpoint satisfies it.
 func (p *Policy) Logs() []PolicyLog { return slices.Clone(p.logs) }
 
+// Origins returns each log once: its first line, with the first URL that one of its lines has. A log has
+// several lines while its key changes.
+func (p *Policy) Origins() []PolicyLog {
+	var all []PolicyLog
+	for _, l := range p.logs {
+		i := slices.IndexFunc(all, func(o PolicyLog) bool { return o.Origin == l.Origin })
+		if i < 0 {
+			all = append(all, l)
+		} else if all[i].URL == "" {
+			all[i].URL = l.URL
+		}
+	}
+	return all
+}
+
 // Witnesses returns the witnesses of the policy in the order of the file,
 // whether or not the quorum can use them.
 func (p *Policy) Witnesses() []PolicyWitness { return slices.Clone(p.witnesses) }

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -277,6 +278,12 @@ func TestQuorumIsWhatTheWordsSay(t *testing.T) {
 			if (err == nil) != (want == nil) || err != nil && !errors.Is(err, ErrQuorum) {
 				t.Errorf("%q, witnesses %05b: %v, torchwood says %v", tail, set, err, want)
 			}
+			is := ours.Quorum(func(w PolicyWitness) bool {
+				return slices.ContainsFunc(signers, func(k *testlog.Key) bool { return k.VKey == w.VKey })
+			})
+			if is != (want == nil) {
+				t.Errorf("%q, witnesses %05b: a quorum %v, torchwood says %v", tail, set, is, want)
+			}
 		}
 	}
 }
@@ -366,4 +373,18 @@ func (counter) Read(p []byte) (int, error) {
 		p[i] = byte(i)
 	}
 	return len(p), nil
+}
+
+// TestALogWithTwoKeysIsOneLog: at the first address that one of its lines has.
+func TestALogWithTwoKeysIsOneLog(t *testing.T) {
+	old, next, other := testlog.LogKey("l.example"), testlog.LogKey("l.example", "next"), testlog.LogKey("o.example")
+	p := testlog.Must(ParsePolicy(fmt.Appendf(nil, "log %s\nlog %s\nlog %s https://l.example\nquorum none\n", old.VKey, other.VKey, next.VKey)))
+	all := p.Origins()
+	if len(all) != 2 || all[0].Origin != "l.example" || all[0].URL != "https://l.example" || all[0].VKey != old.VKey ||
+		all[1].Origin != "o.example" || all[1].URL != "" {
+		t.Errorf("%+v", all)
+	}
+	if len(p.Logs()) != 3 || p.Logs()[0].URL != "" {
+		t.Errorf("%+v", p.Logs())
+	}
 }

@@ -130,6 +130,7 @@ var mayImport = map[string][]string{
 	"internal/version":   {},
 	"internal/h2c":       {},
 	"internal/forge":     {"circuit/setup", "crate", "entry", "internal/unsafekeys", "proofcheck", "proofcheck/chain", "build"},
+	"internal/logsite":   {"entry", "internal/forge"},
 	"internal/loopback":  {"client", "config", "log", "proofcheck", "witness"},
 	"internal/makekeys":  {"circuit", "crate", "prover", "prover/git", "testdata", "build/membership", "proofcheck"},
 

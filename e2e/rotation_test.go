@@ -120,6 +120,9 @@ func TestKeysRotateWithoutAGap(t *testing.T) {
 	if string(read(t, updated)) != string(read(t, r.new)) {
 		t.Error("the updated trust file is not that of the log")
 	}
+	for _, trust := range []string{r.old, updated, s.path("both.policy")} {
+		zkp(t, "verify", r.crates[0], "--trust", trust, "--log", s.log.url, "--development").want(t, 0, "entry 0 of")
+	}
 	more := r.reads("updated", updated)
 	r.believed(old, new, more)
 	old.end()

@@ -82,7 +82,8 @@ func (a *asker) permit(size uint64) error {
 			waits = append(waits, w.Name+": "+s.text())
 		}
 	}
-	return fmt.Errorf("nothing is signed before a quorum of witnesses has said what it saw last (%s)", strings.Join(waits, "; "))
+	return fmt.Errorf("nothing is signed before a quorum of witnesses has said what it saw last (%s)",
+		strings.Join(waits, "; "))
 }
 
 func (s answered) text() string {
@@ -249,7 +250,8 @@ func (a *asker) ask(ctx context.Context, w client.PolicyWitness) error {
 	return a.probe(ctx, w)
 }
 
-func (a *asker) do(ctx context.Context, method, url string, body []byte) (status int, contentType string, answer []byte, err error) {
+func (a *asker) do(ctx context.Context, method, url string, body []byte) (status int, contentType string,
+	answer []byte, err error) {
 	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
 	if err != nil {
 		return 0, "", nil, err
@@ -300,7 +302,8 @@ func (a *asker) convict(w client.PolicyWitness, c client.Checkpoint, why string)
 	if err := durable.Write(path, c.Signed, 0o600); err != nil {
 		a.l.log.Error("cannot keep the checkpoint that a witness shows", "err", err, "checkpoint", string(c.Signed))
 	}
-	return fmt.Errorf("%w: the witness %s has a checkpoint of %d entries, signed with this log's key, but %s (%s has it). "+
+	return fmt.Errorf("%w: the witness %s has a checkpoint of %d entries, signed with this log's key, but %s "+
+		"(%s has it). "+
 		"Tree and state are an old copy, or the key signs on another machine too. Nothing is signed or accepted here. "+
 		"If the newer tree and its state exist, use those; if not, start a new log under a new origin",
 		ErrRollback, w.Name, c.Size, why, path)

@@ -98,7 +98,8 @@ func (l *Log) fullest(ctx context.Context, q client.Query, head published) (uint
 			return rows[0].idx, nil
 		}
 	}
-	return 0, refuse(NotFound, nil, "This log has no published entry for this crate version, or none such as was asked for.")
+	return 0, refuse(NotFound, nil,
+		"This log has no published entry for this crate version, or none such as was asked for.")
 }
 
 // admitted returns the ids of the programs that are not withdrawn.

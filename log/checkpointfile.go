@@ -88,6 +88,7 @@ func (l *Log) dropCheckpoint() error {
 		}
 		err = checkErr
 	}
-	l.log.Warn("the checkpoint's file is none of this log; it is removed, and another is published", "file", path, "err", err)
+	l.log.Warn("the checkpoint's file is none of this log; it is removed, and another is published",
+		"file", path, "err", err)
 	return os.Remove(path)
 }

@@ -125,7 +125,8 @@ func (l *Log) refreshCopy(ctx context.Context) error {
 		return err
 	}
 	if next.size < old.size {
-		return fmt.Errorf("the copy's checkpoint went back from %d entries to %d; the newer one is served further", old.size, next.size)
+		return fmt.Errorf("the copy's checkpoint went back from %d entries to %d; the newer one is served further",
+			old.size, next.size)
 	}
 	if old.raw != nil {
 		root, err := rootAt(ctx, old.size, l.tilesOf(next))
@@ -133,7 +134,8 @@ func (l *Log) refreshCopy(ctx context.Context) error {
 			return err
 		}
 		if root != old.root {
-			return fmt.Errorf("%w: the tree of %d entries does not continue the %d that were shown", errContradiction, next.size, old.size)
+			return fmt.Errorf("%w: the tree of %d entries does not continue the %d that were shown", errContradiction,
+				next.size, old.size)
 		}
 	}
 	l.copied.size.Store(next.size)

@@ -51,8 +51,8 @@ func (d *damages) problems() []string {
 		return nil
 	}
 	first := d.files[slices.Min(slices.Collect(maps.Keys(d.files)))]
-	return []string{fmt.Sprintf("damaged: %d files of the tree are not what was signed, and are not handed out; one is: %s; %s",
-		len(d.files), first, repairAdvice)}
+	return []string{fmt.Sprintf("damaged: %d files of the tree are not what was signed, and are not handed out; "+
+		"one is: %s; %s", len(d.files), first, repairAdvice)}
 }
 
 func (d *damages) metrics() []prometheus.Collector {

@@ -225,7 +225,8 @@ func (l *Log) indexUpTo(ctx context.Context, want uint64) error {
 
 // indexBatch appends the rest of some bundles in one transaction. With an errContradiction they are
 // appended too.
-func (l *Log) indexBatch(ctx context.Context, size uint64, read func(ctx context.Context, n uint64) ([][]byte, error)) error {
+func (l *Log) indexBatch(ctx context.Context, size uint64,
+	read func(ctx context.Context, n uint64) ([][]byte, error)) error {
 	const bundles = 16
 	var rows []row
 	var contradiction error

@@ -49,11 +49,16 @@ const (
 	AccessOff         = "off"
 )
 
-// DefaultConnections is the default of Door.Connections.
-const DefaultConnections = 4096
+// DefaultDoor is what the zero value stands for.
+func DefaultDoor() (d Door) {
+	if err := d.complete(); err != nil {
+		panic(err) // the defaults keep the rules
+	}
+	return d
+}
 
 func (d *Door) complete() error {
-	setDefault(&d.Connections, DefaultConnections)
+	setDefault(&d.Connections, 4096)
 	setDefault(&d.SubmissionsPerMinute, 6000)
 	setDefault(&d.SubmissionsBurst, 3000)
 	setDefault(&d.QueueWait.Duration, 30*time.Second)
@@ -241,8 +246,12 @@ type bucket struct {
 	at     time.Time
 }
 
-// falseProofCost is how many submissions a false proof counts for.
-const falseProofCost = 20
+// falseProofCost is how many submissions a false proof counts for. Nobody brings many of them by mistake.
+const falseProofCost = 300
+
+// badCrateCost is how many submissions a .crate counts for that is refused although its proof holds, and was checked
+// for so long.
+func badCrateCost(used time.Duration) float64 { return 20 + 5*float64(used.Milliseconds()) }
 
 func newRates(perMinute, burst int) *rates {
 	buckets, _ := lru.New[string, *bucket](1 << 16) // refuses nothing but a size below 1

@@ -92,7 +92,8 @@ func (x *export) begin() error {
 		return err
 	}
 	sum := sha256.Sum256(x.head.raw)
-	x.mark = exported{Format: exportFormat, Origin: x.l.cfg.Origin, VKey: x.l.cfg.VKey, Size: x.head.size, Checkpoint: hex.EncodeToString(sum[:])}
+	x.mark = exported{Format: exportFormat, Origin: x.l.cfg.Origin, VKey: x.l.cfg.VKey, Size: x.head.size,
+		Checkpoint: hex.EncodeToString(sum[:])}
 	raw, err := durable.Read(filepath.Join(x.dir, exportMark), 64<<10)
 	if errors.Is(err, fs.ErrNotExist) {
 		files, err := os.ReadDir(x.dir)
@@ -225,7 +226,8 @@ func (x *export) tiles(ctx context.Context) error {
 func (x *export) entries(ctx context.Context) error {
 	said := time.Now()
 	for x.mark.Next < x.head.size {
-		rows, err := x.l.index.rows(ctx, "WHERE idx >= ? AND idx < ? ORDER BY idx LIMIT ?", int64(x.mark.Next), int64(x.head.size), exportBatch)
+		rows, err := x.l.index.rows(ctx, "WHERE idx >= ? AND idx < ? ORDER BY idx LIMIT ?", int64(x.mark.Next),
+			int64(x.head.size), exportBatch)
 		if err != nil {
 			return err
 		}
@@ -279,7 +281,8 @@ func (x *export) entry(ctx context.Context, r row) error {
 // registries than the default one a version has a place only if no other has it.
 func (x *export) version(ctx context.Context, r row) error {
 	query := url.Values{}
-	where, args := "WHERE name = ? AND version = ? AND registry = ? AND idx < ?", []any{r.name, r.version, r.registry, int64(r.idx)}
+	where, args := "WHERE name = ? AND version = ? AND registry = ? AND idx < ?", []any{r.name, r.version, r.registry,
+		int64(r.idx)}
 	known, err := x.l.index.exists(ctx, where, args...)
 	if err != nil || known {
 		return err
@@ -368,7 +371,8 @@ func onePage(page []byte, all *json.RawMessage, key string) (next string, err er
 func (x *export) rest(ctx context.Context) error {
 	style, _ := web.Style()
 	for path, name := range map[string]string{
-		"/v1/log": "", "/v1/keys": "v1/keys/index.html", "/v1/openapi.json": "", "/trust.policy": "", "/frozen": "", "/": "index.html", style: "",
+		"/v1/log": "", "/v1/keys": "v1/keys/index.html", "/v1/openapi.json": "", "/trust.policy": "", "/frozen": "",
+		"/": "index.html", style: "",
 		"/favicon.svg": "",
 	} {
 		if err := x.put(ctx, path, nil, name); err != nil {
@@ -385,7 +389,8 @@ func (x *export) rest(ctx context.Context) error {
 		return err
 	}
 	if len(all) > maxExported {
-		return fmt.Errorf("there is evidence of more than %d contradictions, and its readers take no more at once", maxExported)
+		return fmt.Errorf("there is evidence of more than %d contradictions, and its readers take no more at once",
+			maxExported)
 	}
 	for _, c := range all {
 		if err := x.put(ctx, fmt.Sprintf("/v1/contradictions/%d", c.Number), nil, ""); err != nil {
@@ -399,7 +404,8 @@ func (x *export) rest(ctx context.Context) error {
 	if err := x.write("v1/contradictions/index.html", append(list, '\n')); err != nil {
 		return err
 	}
-	missing, err := json.Marshal(refusalBody{Reason: NotFound, Message: "This export of a log has nothing at this address."})
+	missing, err := json.Marshal(refusalBody{Reason: NotFound,
+		Message: "This export of a log has nothing at this address."})
 	if err != nil {
 		return err
 	}

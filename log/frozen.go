@@ -71,7 +71,8 @@ func Freeze(ctx context.Context, cfg Config, s Successor) (_ client.Frozen, err 
 		return client.Frozen{}, errors.New("log: a copy for reading cannot be frozen: only the log itself has the key")
 	}
 	// What cannot be said is found before anything is done.
-	draft := client.Frozen{Origin: cfg.Origin, Time: time.Unix(0, 0), Successor: s.VKey, SuccessorURL: s.URL, Reason: s.Reason}
+	draft := client.Frozen{Origin: cfg.Origin, Time: time.Unix(0, 0), Successor: s.VKey, SuccessorURL: s.URL,
+		Reason: s.Reason}
 	if _, err := draft.Text(); err != nil {
 		return draft, fmt.Errorf("log: the frozen note: %w", err)
 	}
@@ -91,8 +92,8 @@ func Freeze(ctx context.Context, cfg Config, s Successor) (_ client.Frozen, err 
 	l.indexing.Unlock()
 	head, err := l.publishedUpTo(ctx, indexed)
 	if err != nil {
-		return draft, fmt.Errorf("log: not all %d entries are published, so the log is not frozen: the witnesses' quorum must "+
-			"cosign first (%w)", indexed, err)
+		return draft, fmt.Errorf("log: not all %d entries are published, so the log is not frozen: the witnesses' quorum "+
+			"must cosign first (%w)", indexed, err)
 	}
 	draft.Size, draft.Root, draft.Time = int64(head.size), head.root, time.Now().UTC().Truncate(time.Second)
 	text, err := draft.Text()
@@ -153,8 +154,8 @@ func (l *Log) openFrozen(context.Context) error {
 	case known == nil && missing:
 		return nil
 	case known == nil && !l.cfg.ReadOnly:
-		return fmt.Errorf("%w: %s says that this log is frozen, but guard.db does not know it: use the state directory that belongs "+
-			"to this tree, or serve it with -read-only", ErrRollback, path)
+		return fmt.Errorf("%w: %s says that this log is frozen, but guard.db does not know it: use the state directory "+
+			"that belongs to this tree, or serve it with -read-only", ErrRollback, path)
 	}
 	f, err := l.policy.CheckFrozen(raw)
 	if err == nil && f.Origin != l.cfg.Origin {

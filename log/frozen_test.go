@@ -2,6 +2,7 @@ package log
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -42,7 +43,8 @@ func TestAFrozenLogSignsNothingMore(t *testing.T) {
 	w.closeLog(l)
 
 	next := testlog.LogKey("log.test/2027", "next")
-	for _, bad := range []Successor{{VKey: "x"}, {VKey: next.VKey, URL: "ftp://x"}, {Reason: "two\nlines"}, {Reason: strings.Repeat("x", 201)}, {URL: "https://x.example"}} {
+	for _, bad := range []Successor{{VKey: "x"}, {VKey: next.VKey, URL: "ftp://x"}, {Reason: "two\nlines"},
+		{Reason: strings.Repeat("x", 201)}, {URL: "https://x.example"}} {
 		if _, err := Freeze(t.Context(), w.cfg, bad); err == nil {
 			t.Errorf("frozen with %+v", bad)
 		}
@@ -50,7 +52,8 @@ func TestAFrozenLogSignsNothingMore(t *testing.T) {
 	s := Successor{VKey: next.VKey, URL: "https://log.test/2027", Reason: "The year is over."}
 	f := w.freeze(s)
 	policy := testlog.Must(client.ParsePolicy(w.trust))
-	if got := testlog.Must(policy.CheckFrozen(f.Signed)); got.Size != 1 || got.Successor != next.VKey || got.SuccessorURL != s.URL || got.Reason != s.Reason ||
+	if got := testlog.Must(policy.CheckFrozen(f.Signed)); got.Size != 1 || got.Successor != next.VKey ||
+		got.SuccessorURL != s.URL || got.Reason != s.Reason ||
 		time.Since(got.Time) > time.Hour {
 		t.Errorf("%+v", got)
 	}
@@ -68,7 +71,8 @@ func TestAFrozenLogSignsNothingMore(t *testing.T) {
 	ctype, body := encodeForm(t, [2]string{"entry", string(e2)}, [2]string{"crate", string(c2)})
 	srv := httptest.NewServer(l.Handler())
 	defer srv.Close()
-	if resp, b := post(t, srv.URL+"/v1/submit", ctype, body); resp.StatusCode != http.StatusGone || decodeRefusal(t, b).Reason != Frozen {
+	if resp, b := post(t, srv.URL+"/v1/submit", ctype, body); resp.StatusCode != http.StatusGone || decodeRefusal(t,
+		b).Reason != Frozen {
 		t.Errorf("%d %s", resp.StatusCode, b)
 	}
 	code, _, b := get(t, srv.URL+"/v1/crates/alpha/1.0.0")
@@ -92,7 +96,8 @@ func TestAFrozenLogSignsNothingMore(t *testing.T) {
 	for _, wrong := range readAPI(t).conforms(v, &apiSchema{Ref: "#/components/schemas/Log"}, "") {
 		t.Error(wrong)
 	}
-	if _, _, b := get(t, srv.URL+"/"); !strings.Contains(string(b), "This log has ended") || strings.Contains(string(b), "It accepts and publishes") {
+	if _, _, b := get(t, srv.URL+"/"); !strings.Contains(string(b), "This log has ended") || strings.Contains(string(b),
+		"It accepts and publishes") {
 		t.Error("the page does not say that the log has ended")
 	}
 	if _, _, b := get(t, srv.URL+"/metrics"); !strings.Contains(string(b), "cratelog_frozen 1\n") {
@@ -183,7 +188,8 @@ func TestACopyIsServedWithoutAKey(t *testing.T) {
 	if code, _, b := get(t, srv.URL+"/healthz"); code != 200 {
 		t.Errorf("%d %s", code, b)
 	}
-	if _, _, b := get(t, srv.URL+"/"); !strings.Contains(string(b), "a copy for readers") || strings.Contains(string(b), "It accepts and publishes") {
+	if _, _, b := get(t, srv.URL+"/"); !strings.Contains(string(b), "a copy for readers") || strings.Contains(string(b),
+		"It accepts and publishes") {
 		t.Error("the page does not say that this is a copy")
 	}
 	files := func() string { // a copy is not written to
@@ -205,11 +211,13 @@ func TestACopyIsServedWithoutAKey(t *testing.T) {
 	}
 	half := filepath.Join(copyDir, "tile/0/000.p/4") // whoever copies is not done
 	fatalIf(t, os.WriteFile(half, make([]byte, 4*32), 0o644))
-	if err := reader.refreshCopy(t.Context()); err == nil || !strings.Contains(err.Error(), "not those of the checkpoint") {
+	if err := reader.refreshCopy(t.Context()); err == nil || !strings.Contains(err.Error(),
+		"not those of the checkpoint") {
 		t.Errorf("a checkpoint with half of its tiles is shown: %v", err)
 	}
 	for _, name := range []string{"tile/0/000.p/4", "tile/entries/000.p/4"} {
-		fatalIf(t, os.WriteFile(filepath.Join(copyDir, name), testlog.Must(os.ReadFile(filepath.Join(w.cfg.TreeDir, name))), 0o644))
+		fatalIf(t, os.WriteFile(filepath.Join(copyDir, name), testlog.Must(os.ReadFile(filepath.Join(w.cfg.TreeDir,
+			name))), 0o644))
 	}
 	eventually(t, "the copy follows", func() bool { return reader.published.head().size == 4 })
 	code, _, b := get(t, srv.URL+"/v1/crates/late/1.0.0")
@@ -217,6 +225,19 @@ func TestACopyIsServedWithoutAKey(t *testing.T) {
 		t.Fatalf("%d %s", code, b)
 	}
 	w.checkBundle(b, e)
+	// What is wrong with the checkpoint's file is for whoever makes the copy.
+	file, ahead := filepath.Join(copyDir, "checkpoint"), time.Now().Add(time.Hour).Truncate(time.Second)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, raw := range [][]byte{[]byte("half of a checkpoint"), late} {
+		fatalIf(t, os.WriteFile(file, raw, 0o644))
+		fatalIf(t, os.Chtimes(file, ahead, ahead))
+		reader.followCheckpoint(ended, time.Hour)
+		info := testlog.Must(os.Stat(file))
+		if b := testlog.Must(os.ReadFile(file)); !bytes.Equal(b, raw) || !info.ModTime().Equal(ahead) {
+			t.Errorf("the copy's checkpoint was changed: %v, %q", info.ModTime(), b)
+		}
+	}
 	if reader.halt.reason() != nil {
 		t.Error(reader.halt.reason())
 	}
@@ -338,8 +359,10 @@ func TestAnExportAnswersAsTheLogDoes(t *testing.T) {
 	if _, err := files.Tiles(cp).Root(ctx, 3); err != nil {
 		t.Error(err)
 	}
-	for _, path := range []string{"/v1/entries/0", "/v1/entries/9", fmt.Sprintf("/v1/entries/by-leaf/%x", testLeaf(o.entry)),
-		fmt.Sprintf("/v1/entries/by-identity/%x", id), "/v1/crates/alpha/1.0.0+x/claims", "/v1/keys/" + fmt.Sprintf("%x", sha256.Sum256(key)), "/trust.policy", "/v1/openapi.json", "/"} {
+	for _, path := range []string{"/v1/entries/0", "/v1/entries/9", fmt.Sprintf("/v1/entries/by-leaf/%x",
+		testLeaf(o.entry)),
+		fmt.Sprintf("/v1/entries/by-identity/%x", id), "/v1/crates/alpha/1.0.0+x/claims", "/v1/keys/" + fmt.Sprintf("%x",
+			sha256.Sum256(key)), "/trust.policy", "/v1/openapi.json", "/"} {
 		code, _, a := get(t, live.URL+path)
 		code2, _, b := get(t, srv.URL+path)
 		if path == "/" { // which says how old things are
@@ -387,7 +410,8 @@ func TestAnExportGoesOn(t *testing.T) {
 	fatalIf(t, os.WriteFile(old, []byte("old"), 0o644))
 	fatalIf(t, os.Remove(lost))
 	fatalIf(t, export())
-	if b := testlog.Must(os.ReadFile(old)); string(b) != "old" || len(testlog.Must(os.ReadFile(lost))) == 0 || !mark().Done {
+	if b := testlog.Must(os.ReadFile(old)); string(b) != "old" || len(testlog.Must(os.ReadFile(lost))) == 0 ||
+		!mark().Done {
 		t.Error("it did not go on at entry 12")
 	}
 	// A newer checkpoint: all bundles are made again.
@@ -416,7 +440,8 @@ func TestAnExportGoesOn(t *testing.T) {
 func TestShardsAreChecked(t *testing.T) {
 	t.Parallel()
 	vkey := testlog.LogKey("log.test/2027", "x").VKey
-	good := Shard{Origin: "log.test/2027", VKey: vkey, URL: "https://log.test/2027", From: "2027-01-01", Until: "2028-01-01", Frozen: true}
+	good := Shard{Origin: "log.test/2027", VKey: vkey, URL: "https://log.test/2027", From: "2027-01-01",
+		Until: "2028-01-01", Frozen: true}
 	fatalIf(t, checkShards([]Shard{good}))
 	for words, change := range map[string]func(*Shard){
 		"is none of a log": func(s *Shard) { s.VKey = "x" }, "must be the same": func(s *Shard) { s.Origin = "y" }, "without a slash": func(s *Shard) { s.URL += "/" },
@@ -429,7 +454,8 @@ func TestShardsAreChecked(t *testing.T) {
 			}
 		}
 	}
-	if err := checkShards([]Shard{good, good}); err == nil || !strings.Contains(err.Error(), "shard 2: it is listed twice") {
+	if err := checkShards([]Shard{good, good}); err == nil || !strings.Contains(err.Error(),
+		"shard 2: it is listed twice") {
 		t.Error(err)
 	}
 }

@@ -129,7 +129,8 @@ func (f *checkup) found(where, format string, args ...any) *Finding {
 	case len(f.findings) < maxFindings:
 		f.findings = append(f.findings, x)
 	case len(f.findings) == maxFindings:
-		f.findings = append(f.findings, &Finding{Where: "fsck", What: "more is wrong than is listed: run it again after a repair"})
+		f.findings = append(f.findings, &Finding{Where: "fsck",
+			What: "more is wrong than is listed: run it again after a repair"})
 	}
 	return x
 }
@@ -246,8 +247,8 @@ func (f *checkup) state(context.Context) error {
 		f.found(stateFile, "the tree has %d entries, but %d were signed: it is an old copy", f.tree.size, f.signed.Size)
 	}
 	if f.published != nil && uint64(f.published.Size) > f.signed.Size {
-		f.found("guard.db", "remembers %d entries, but %d are published: it is an old copy, and the log must not go on with it",
-			f.signed.Size, f.published.Size)
+		f.found("guard.db", "remembers %d entries, but %d are published: it is an old copy, and the log must not go on "+
+			"with it", f.signed.Size, f.published.Size)
 	}
 	return nil
 }
@@ -333,7 +334,8 @@ func (f *checkup) bundle(ctx context.Context, n uint64) error {
 
 // settle decides what a tile should be that is not what its entries say, and returns the entries only if
 // they are not known to be wrong.
-func (f *checkup) settle(ctx context.Context, k fileKey, entries [][]byte, fromEntries, tile []byte, err, tileErr error) ([]byte, [][]byte) {
+func (f *checkup) settle(ctx context.Context, k fileKey, entries [][]byte, fromEntries, tile []byte,
+	err, tileErr error) ([]byte, [][]byte) {
 	bundle := fileKey{-1, k.index, k.width}.String()
 	fits := f.fits(ctx, k)
 	switch {
@@ -648,10 +650,12 @@ func (f *checkup) others(ctx context.Context) error {
 		drop  string
 		what  string
 	}{
-		{openingsFile, openingsDatabase, "SELECT identity, identity FROM openings WHERE gzipped IS NOT NULL", func(v [][]byte) (bool, error) {
-			_, logged, err := f.index.byIdentity(ctx, [32]byte(v[0]))
-			return logged, err
-		}, "DELETE FROM openings WHERE identity = ? AND identity = ?", "the opening of the claim %x, of which there is no entry"},
+		{openingsFile, openingsDatabase, "SELECT identity, identity FROM openings WHERE gzipped IS NOT NULL",
+			func(v [][]byte) (bool, error) {
+				_, logged, err := f.index.byIdentity(ctx, [32]byte(v[0]))
+				return logged, err
+			}, "DELETE FROM openings WHERE identity = ? AND identity = ?",
+			"the opening of the claim %x, of which there is no entry"},
 		{buildsFile, buildsDatabase, "SELECT sha256, sha256 FROM lists", func(v [][]byte) (bool, error) {
 			return f.index.hasList(ctx, [32]byte(v[0]))
 		}, "DELETE FROM lists WHERE sha256 = ? AND sha256 = ?", "the list of compiled crates %x, which no entry names"},

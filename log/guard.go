@@ -261,11 +261,12 @@ func (g *guard) checkTree(ctx context.Context, treeDir string, state treeState) 
 	for _, want := range []mark{{Size: state.Size, Root: tlog.Hash(state.Root)}, g.head} {
 		got, err := rootAt(ctx, want.Size, g.tiles)
 		if err != nil {
-			return fmt.Errorf("the tree in %s is damaged: %w", treeDir, err)
+			return fmt.Errorf("the tree in %s is damaged: %w; \"logd fsck -repair\" makes tiles of the entries", treeDir, err)
 		}
 		if got != want.Root {
 			return fmt.Errorf("%w: in the tree of %s the first %d entries have the root %s, but %s is on record: it is another log's "+
-				"tree, or it was changed; give this log its own directory", ErrRollback, treeDir, want.Size, got, want.Root)
+				"tree, or it was changed; give this log its own directory, or if it is that, run \"logd fsck -repair\"",
+				ErrRollback, treeDir, want.Size, got, want.Root)
 		}
 	}
 	return nil

@@ -59,7 +59,7 @@ type Limits struct {
 
 // Timing says how long things take and wait. It is part of logd's settings file.
 type Timing struct {
-	CheckpointInterval config.Duration `toml:"checkpoint_interval"` // 0: 1 s; at least 100 ms
+	CheckpointInterval config.Duration `toml:"checkpoint_interval"` // 0: 800 ms; at least 100 ms
 	RepublishInterval  config.Duration `toml:"republish_interval"`  // a fresh checkpoint of an unchanged tree; 0: 10 min
 	WitnessTimeout     config.Duration `toml:"witness_timeout"`     // for all witnesses of one checkpoint; 0: 5 s
 	CosignatureGrace   config.Duration `toml:"cosignature_grace"`   // for slower witnesses, after the quorum; 0: 250 ms
@@ -291,7 +291,7 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 // complete fills in the defaults and checks the configuration.
 func (c *Config) complete() error {
 	setDefault(&c.Logger, slog.New(slog.DiscardHandler))
-	setDefault(&c.CheckpointInterval.Duration, time.Second)
+	setDefault(&c.CheckpointInterval.Duration, 800*time.Millisecond)
 	setDefault(&c.RepublishInterval.Duration, max(10*time.Minute, c.CheckpointInterval.Duration))
 	setDefault(&c.WitnessTimeout.Duration, 5*time.Second)
 	setDefault(&c.CosignatureGrace.Duration, min(250*time.Millisecond, c.WitnessTimeout.Duration))

@@ -44,7 +44,8 @@ func parameters(r *http.Request, known ...string) (map[string]string, error) {
 		delete(values, key)
 	}
 	for key := range values {
-		return nil, refuse(MalformedRequest, nil, "The query has no parameter %.40q; it takes %s.", key, strings.Join(known, " and "))
+		return nil, refuse(MalformedRequest, nil, "The query has no parameter %.40q; it takes %s.", key,
+			strings.Join(known, " and "))
 	}
 	return out, nil
 }
@@ -89,7 +90,8 @@ func (l *Log) crateVersions(w http.ResponseWriter, r *http.Request) error {
 	after := [2]string{}
 	if p["after"] != "" {
 		var ok bool
-		if after[0], after[1], ok = strings.Cut(p["after"], "@"); !ok || entry.CheckName(after[0]) != nil || entry.CheckVersion(after[1]) != nil {
+		if after[0], after[1], ok = strings.Cut(p["after"], "@"); !ok || entry.CheckName(after[0]) != nil ||
+			entry.CheckVersion(after[1]) != nil {
 			return refuse(MalformedRequest, nil, "The query's after is not NAME@VERSION, the next of an answer before.")
 		}
 	}
@@ -123,11 +125,14 @@ func (l *Log) crateVersions(w http.ResponseWriter, r *http.Request) error {
 
 // nextVersion returns the first version below size of a crate, whatever the spelling of its name, that comes
 // after another, and whether there is one. It reads one place of the index, however many entries there are.
-func (x *index) nextVersion(ctx context.Context, registry, name string, after [2]string, size uint64) (versionBody, bool, error) {
+func (x *index) nextVersion(ctx context.Context, registry, name string, after [2]string, size uint64) (versionBody,
+	bool, error) {
 	v, found, err := sqlite.Found(func() (v versionBody, err error) {
 		var sum []byte
-		err = x.db.QueryRowContext(ctx, "SELECT name, version, sha256, idx FROM entries WHERE replace(lower(name), '_', '-') = "+
-			"replace(lower(?), '_', '-') AND registry = ? AND (name, version) > (?, ?) AND idx < ? ORDER BY name, version, idx LIMIT 1",
+		err = x.db.QueryRowContext(ctx,
+			"SELECT name, version, sha256, idx FROM entries WHERE replace(lower(name), '_', '-') = "+
+				"replace(lower(?), '_', '-') AND registry = ? AND (name, version) > (?, ?) AND idx < ? "+
+				"ORDER BY name, version, idx LIMIT 1",
 			name, registry, after[0], after[1], int64(size)).Scan(&v.Name, &v.Version, &sum, &v.Index)
 		v.SHA256 = hex.EncodeToString(sum)
 		return v, err
@@ -164,7 +169,8 @@ func (l *Log) facts(ctx context.Context, of row, head published) (entryFacts, er
 	if r != of {
 		return entryFacts{}, fmt.Errorf("the index and the tree disagree about entry %d", of.idx)
 	}
-	return entryFacts{r.idx, fmt.Sprintf("%x", r.leaf), fmt.Sprintf("%x", r.identity), fmt.Sprintf("%x", r.program), r.kind(),
+	return entryFacts{r.idx, fmt.Sprintf("%x", r.leaf), fmt.Sprintf("%x", r.identity), fmt.Sprintf("%x", r.program),
+		r.kind(),
 		r.registry, r.name, r.version, fmt.Sprintf("%x", r.sha256)}, nil
 }
 
@@ -208,7 +214,8 @@ func (l *Log) entriesByIdentity(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	rows, err := l.index.rows(r.Context(), "WHERE identity = ? AND idx < ? ORDER BY idx LIMIT ?", identity[:], int64(head.size), maxOfClaim)
+	rows, err := l.index.rows(r.Context(), "WHERE identity = ? AND idx < ? ORDER BY idx LIMIT ?", identity[:],
+		int64(head.size), maxOfClaim)
 	if err != nil {
 		return err
 	}
@@ -228,7 +235,7 @@ func (l *Log) entriesByIdentity(w http.ResponseWriter, r *http.Request) error {
 
 // What became of a submission.
 const (
-	submissionUnknown   = "unknown"   // the log has accepted no such entry; one that is still being checked is not yet known
+	submissionUnknown   = "unknown"   // the log has accepted no such entry, or is still checking it
 	submissionAccepted  = "accepted"  // it is on its way into the tree
 	submissionSequenced = "sequenced" // it stands in the tree, and waits for a checkpoint with the witnesses' quorum
 	submissionPublished = "published" // its bundle is there
@@ -357,7 +364,8 @@ func hexesOf(hashes [][]byte) []string {
 
 // proofQuery reads the two numbers of a request for a proof. A size that is left out is the published one,
 // and only what names its size never changes.
-func (l *Log) proofQuery(w http.ResponseWriter, r *http.Request, first string) (n, size uint64, head published, err error) {
+func (l *Log) proofQuery(w http.ResponseWriter, r *http.Request, first string) (n, size uint64, head published,
+	err error) {
 	if head, err = l.head(); err != nil {
 		return 0, 0, head, err
 	}
@@ -371,10 +379,12 @@ func (l *Log) proofQuery(w http.ResponseWriter, r *http.Request, first string) (
 		size, sized = decimal(text)
 	}
 	if !ok || !sized {
-		return 0, 0, head, refuse(MalformedRequest, nil, "A proof is asked for with %s and, perhaps, size, which are decimal numbers.", first)
+		return 0, 0, head, refuse(MalformedRequest, nil,
+			"A proof is asked for with %s and, perhaps, size, which are decimal numbers.", first)
 	}
 	if size > head.size || size == 0 {
-		return 0, 0, head, refuse(NotFound, nil, "The published tree has %d entries: a proof is made for sizes from 1 to that.", head.size)
+		return 0, 0, head, refuse(NotFound, nil,
+			"The published tree has %d entries: a proof is made for sizes from 1 to that.", head.size)
 	}
 	if p["size"] != "" {
 		web.Immutable(w)
@@ -412,7 +422,8 @@ func (l *Log) inclusion(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fmt.Errorf("proving entry %d in the tree of %d: %w", idx, size, err)
 	}
-	return web.SendJSON(w, r, inclusionBody{idx, size, hex.EncodeToString(leaf[:]), hex.EncodeToString(root[:]), hexesOf(hashes)})
+	return web.SendJSON(w, r, inclusionBody{idx, size, hex.EncodeToString(leaf[:]), hex.EncodeToString(root[:]),
+		hexesOf(hashes)})
 }
 
 // consistency serves the proof that a tree of one size continues that of another.
@@ -440,5 +451,6 @@ func (l *Log) consistency(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fmt.Errorf("proving that the tree of %d continues that of %d: %w", size, old, err)
 	}
-	return web.SendJSON(w, r, consistencyBody{old, size, hex.EncodeToString(oldRoot[:]), hex.EncodeToString(root[:]), hexesOf(hashes)})
+	return web.SendJSON(w, r, consistencyBody{old, size, hex.EncodeToString(oldRoot[:]), hex.EncodeToString(root[:]),
+		hexesOf(hashes)})
 }

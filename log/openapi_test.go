@@ -131,7 +131,12 @@ func TestTheDocumentNamesEveryRouteFieldAndReason(t *testing.T) {
 					t.Errorf("%s %s: the parameter %s", method, path, p.Name)
 				}
 			}
-			if strings.Count(path, "{") != len(slices.DeleteFunc(slices.Clone(m.Parameters), func(p struct{ Name, In, Description string }) bool { return p.In != "path" })) {
+			if strings.Count(path, "{") != len(slices.DeleteFunc(slices.Clone(m.Parameters), func(p struct {
+				Name, In,
+				Description string
+			}) bool {
+				return p.In != "path"
+			})) {
 				t.Errorf("%s %s: not all of the address is described", method, path)
 			}
 		}
@@ -197,7 +202,8 @@ func TestTheDocumentNamesEveryRouteFieldAndReason(t *testing.T) {
 		for method, m := range methods {
 			for text, a := range m.Responses {
 				code, err := strconv.Atoi(text)
-				if a.Description == "" || err != nil || code >= 400 && !statuses[code] && code != http.StatusRequestedRangeNotSatisfiable {
+				if a.Description == "" || err != nil || code >= 400 && !statuses[code] &&
+					code != http.StatusRequestedRangeNotSatisfiable {
 					t.Errorf("%s %s: no answer has the status %s", method, path, text)
 				}
 				named[code] = true
@@ -241,7 +247,8 @@ func reasonConstants(t *testing.T) (reasons []string) {
 func TestAnswersAreWhatTheDocumentSays(t *testing.T) {
 	t.Parallel()
 	w := buildWorld(t)
-	w.cfg.Shards = []Shard{{Origin: w.cfg.Origin, VKey: w.cfg.VKey, URL: "https://log.example", From: "2026-01-01", Until: "2027-01-01"}}
+	w.cfg.Shards = []Shard{{Origin: w.cfg.Origin, VKey: w.cfg.VKey, URL: "https://log.example", From: "2026-01-01",
+		Until: "2027-01-01"}}
 	l := w.open()
 	srv := httptest.NewServer(l.Handler())
 	defer srv.Close()
@@ -254,11 +261,13 @@ func TestAnswersAreWhatTheDocumentSays(t *testing.T) {
 	e, b := testlog.Must(entry.Parse(raw)), testlog.Must(entry.Parse(first)).Claim.(*entry.Build)
 	id := fmt.Sprintf("%x", testlog.Must(e.Identity()))
 
-	fill := map[string]string{"name": "alpha", "version": "1.0.0", "identity": id, "index": "0", "hash": fmt.Sprintf("%x", testLeaf(raw)), "number": "1",
+	fill := map[string]string{"name": "alpha", "version": "1.0.0", "identity": id, "index": "0",
+		"hash": fmt.Sprintf("%x", testLeaf(raw)), "number": "1",
 		"path": "entries/000.p/2"}
 	questions := map[string]string{"/v1/proof/inclusion": "?index=0", "/v1/proof/consistency": "?old=1"}
 	sums := map[string][32]byte{"/v1/artifacts/{sha256}": b.Artifact, "/v1/lists/{sha256}": b.Compiled}
-	missing := map[string]bool{"/v1/openings/{identity}": true, "/v1/keys/{hash}": true, "/frozen": true, "/v1/keys": true} // other tests have them
+	missing := map[string]bool{"/v1/openings/{identity}": true, "/v1/keys/{hash}": true, "/frozen": true,
+		"/v1/keys": true} // other tests have them
 	jsons := 0
 	for path, methods := range d.Paths {
 		m, ok := methods["get"]
@@ -274,7 +283,8 @@ func TestAnswersAreWhatTheDocumentSays(t *testing.T) {
 		media, _, _ := strings.Cut(header.Get("Content-Type"), ";")
 		content, ok := m.Responses[fmt.Sprint(code)].Content[media]
 		if code != 200 || !ok {
-			t.Errorf("%s: %d %s, and the document says %v: %s", address, code, media, slices.Collect(maps.Keys(m.Responses)), body)
+			t.Errorf("%s: %d %s, and the document says %v: %s", address, code, media, slices.Collect(maps.Keys(m.Responses)),
+				body)
 			continue
 		}
 		if media == "application/json" {
@@ -309,7 +319,8 @@ func TestAnswersAreWhatTheDocumentSays(t *testing.T) {
 		}
 	}
 	// The comparison sees something.
-	if wrong := d.conforms(map[string]any{"reason": "new", "x": 1.0}, &apiSchema{Ref: "#/components/schemas/Refusal"}, ""); len(wrong) != 3 {
+	if wrong := d.conforms(map[string]any{"reason": "new", "x": 1.0}, &apiSchema{Ref: "#/components/schemas/Refusal"},
+		""); len(wrong) != 3 {
 		t.Errorf("what is wrong is not seen: %q", wrong)
 	}
 }

@@ -85,7 +85,9 @@ func (l *Log) followCheckpoint(ctx context.Context, every time.Duration) {
 	var ail ailment
 	storage := time.Now()
 	for last := false; ; {
-		l.clock.mend(l)
+		if l.copied == nil { // else the file is another's
+			l.clock.mend(l)
+		}
 		err := l.refreshCheckpoint(context.WithoutCancel(ctx))
 		switch {
 		case err == nil:
@@ -95,6 +97,9 @@ func (l *Log) followCheckpoint(ctx context.Context, every time.Duration) {
 		case err.Error() != said:
 			said = err.Error()
 			l.log.Error("cannot read the published checkpoint; trying again", "err", err)
+			if l.copied != nil {
+				break // whoever makes the copy mends it
+			}
 			if err := l.dropCheckpoint(); err != nil {
 				l.halt.now(err)
 			}

@@ -53,11 +53,13 @@ func TestReadersNeedNotFetchAgainWhatTheyHave(t *testing.T) {
 	} {
 		code, h, body := ask(t, "GET", srv.URL+path)
 		tag := h.Get("ETag")
-		if code != 200 || tag == "" || strings.HasPrefix(tag, "W/") || h.Get("Cache-Control") != cache || h.Get("Access-Control-Allow-Origin") != "*" {
+		if code != 200 || tag == "" || strings.HasPrefix(tag, "W/") || h.Get("Cache-Control") != cache ||
+			h.Get("Access-Control-Allow-Origin") != "*" {
 			t.Errorf("%s: %d %v", path, code, h)
 			continue
 		}
-		if code, h, b := ask(t, "GET", srv.URL+path, "If-None-Match", `"x", `+tag); code != 304 || len(b) != 0 || h.Get("ETag") != tag || h.Get("Cache-Control") != cache {
+		if code, h, b := ask(t, "GET", srv.URL+path, "If-None-Match", `"x", `+tag); code != 304 || len(b) != 0 ||
+			h.Get("ETag") != tag || h.Get("Cache-Control") != cache {
 			t.Errorf("%s, again: %d %v", path, code, h)
 		}
 		if code, _, b := ask(t, "GET", srv.URL+path, "If-None-Match", `"x"`); code != 200 || !bytes.Equal(b, body) {
@@ -67,10 +69,12 @@ func TestReadersNeedNotFetchAgainWhatTheyHave(t *testing.T) {
 			h.Get("Content-Range") != fmt.Sprintf("bytes 3-9/%d", len(body)) {
 			t.Errorf("%s in part: %d %v", path, code, h)
 		}
-		if code, _, b := ask(t, "GET", srv.URL+path, "Range", "bytes=0-1", "If-Range", `"x"`); code != 200 || !bytes.Equal(b, body) {
+		if code, _, b := ask(t, "GET", srv.URL+path, "Range", "bytes=0-1", "If-Range", `"x"`); code != 200 ||
+			!bytes.Equal(b, body) {
 			t.Errorf("%s in part of something else: %d", path, code)
 		}
-		if code, h, b := ask(t, "HEAD", srv.URL+path); code != 200 || len(b) != 0 || h.Get("ETag") != tag || h.Get("Content-Length") != fmt.Sprint(len(body)) {
+		if code, h, b := ask(t, "HEAD", srv.URL+path); code != 200 || len(b) != 0 || h.Get("ETag") != tag ||
+			h.Get("Content-Length") != fmt.Sprint(len(body)) {
 			t.Errorf("HEAD %s: %d %v", path, code, h)
 		}
 	}
@@ -80,7 +84,8 @@ func TestReadersNeedNotFetchAgainWhatTheyHave(t *testing.T) {
 		if code != 200 || h.Get("Content-Encoding") != "gzip" || !bytes.Equal(gunzip(t, packed), plain) {
 			t.Errorf("%s with gzip: %d %v", path, code, h)
 		}
-		if h.Get("ETag") == plainHeader.Get("ETag") || h.Get("Vary") != "Accept-Encoding" || plainHeader.Get("Vary") != "Accept-Encoding" ||
+		if h.Get("ETag") == plainHeader.Get("ETag") || h.Get("Vary") != "Accept-Encoding" ||
+			plainHeader.Get("Vary") != "Accept-Encoding" ||
 			h.Get("Content-Length") != fmt.Sprint(len(packed)) {
 			t.Errorf("%s: %v\n%v", path, h, plainHeader)
 		}
@@ -88,7 +93,8 @@ func TestReadersNeedNotFetchAgainWhatTheyHave(t *testing.T) {
 			t.Errorf("%s: %d bytes of %d", path, len(packed), len(plain))
 		}
 		for _, no := range []string{"gzip;q=0", "*;q=1, gzip;q=0", "identity", ""} {
-			if _, h, b := ask(t, "GET", srv.URL+path, "Accept-Encoding", no); h.Get("Content-Encoding") != "" || !bytes.Equal(b, plain) {
+			if _, h, b := ask(t, "GET", srv.URL+path, "Accept-Encoding", no); h.Get("Content-Encoding") != "" ||
+				!bytes.Equal(b, plain) {
 				t.Errorf("%s with %q: %v", path, no, h)
 			}
 		}
@@ -102,13 +108,16 @@ func TestReadersNeedNotFetchAgainWhatTheyHave(t *testing.T) {
 		l.packed.places <- struct{}{}
 	}
 	l.packed.files = newByteCache[fileKey](packedBytes)
-	if code, h, b := ask(t, "GET", srv.URL+"/tile/entries/000", "Accept-Encoding", "gzip"); code != 200 || h.Get("Content-Encoding") != "" || len(b) == 0 {
+	if code, h, b := ask(t, "GET", srv.URL+"/tile/entries/000", "Accept-Encoding", "gzip"); code != 200 ||
+		h.Get("Content-Encoding") != "" || len(b) == 0 {
 		t.Errorf("without a place: %d %v", code, h)
 	}
-	for _, path := range []string{"/tile/0/002", "/tile/9", "/tile/entries/001.p/2", "/v1/crates/none", "/v1/entries/257", "/nothing", "/v1/keys/x",
+	for _, path := range []string{"/tile/0/002", "/tile/9", "/tile/entries/001.p/2", "/v1/crates/none",
+		"/v1/entries/257", "/nothing", "/v1/keys/x",
 		"/v1/entries/by-leaf/" + strings.Repeat("0", 64), "/v1/proof/inclusion?index=0&size=258"} {
 		code, h, b := ask(t, "GET", srv.URL+path)
-		if r := decodeRefusal(t, b); code != 404 || r.Reason != NotFound || h.Get("Cache-Control") != "no-store" || h.Get("ETag") != "" {
+		if r := decodeRefusal(t, b); code != 404 || r.Reason != NotFound || h.Get("Cache-Control") != "no-store" ||
+			h.Get("ETag") != "" {
 			t.Errorf("%s: %d %v", path, code, h)
 		}
 	}
@@ -124,12 +133,16 @@ func TestAWebPageMaySubmit(t *testing.T) {
 		"/v1/submit": "POST, OPTIONS", "/v1/log": "GET, HEAD, OPTIONS", "/tile/0/000": "GET, HEAD, OPTIONS",
 		"/v1/openings/" + strings.Repeat("0", 64): "GET, PUT, HEAD, OPTIONS",
 	} {
-		code, h, _ := ask(t, "OPTIONS", srv.URL+path, "Origin", "https://page.example", "Access-Control-Request-Method", "POST")
-		if code != 204 || h.Get("Access-Control-Allow-Origin") != "*" || h.Get("Access-Control-Allow-Methods") != methods || h.Get("Allow") != methods ||
-			!strings.Contains(h.Get("Access-Control-Allow-Headers"), "Content-Type") || h.Get("Access-Control-Allow-Credentials") != "" {
+		code, h, _ := ask(t, "OPTIONS", srv.URL+path, "Origin", "https://page.example", "Access-Control-Request-Method",
+			"POST")
+		if code != 204 || h.Get("Access-Control-Allow-Origin") != "*" ||
+			h.Get("Access-Control-Allow-Methods") != methods || h.Get("Allow") != methods ||
+			!strings.Contains(h.Get("Access-Control-Allow-Headers"), "Content-Type") ||
+			h.Get("Access-Control-Allow-Credentials") != "" {
 			t.Errorf("%s: %d %v", path, code, h)
 		}
-		if code, h, _ := ask(t, "OPTIONS", srv.URL+path); code != 204 || h.Get("Allow") != methods || h.Get("Access-Control-Allow-Methods") != "" {
+		if code, h, _ := ask(t, "OPTIONS", srv.URL+path); code != 204 || h.Get("Allow") != methods ||
+			h.Get("Access-Control-Allow-Methods") != "" {
 			t.Errorf("%s, no preflight: %d %v", path, code, h)
 		}
 	}
@@ -191,7 +204,8 @@ func TestAllVersionsOfACrateAreListed(t *testing.T) {
 	srv := httptest.NewServer(l.Handler())
 	defer srv.Close()
 	want := ""
-	for _, v := range []string{"a-b@1.0.0", "a-b@1.10.0", "a-b@1.9.0", "A_b@1.0.0", "a-b@2.0.0-rc.1+x", "a-bc@1.0.0", "a@1.0.0", "a_b@0.1.0"} {
+	for _, v := range []string{"a-b@1.0.0", "a-b@1.10.0", "a-b@1.9.0", "A_b@1.0.0", "a-b@2.0.0-rc.1+x", "a-bc@1.0.0",
+		"a@1.0.0", "a_b@0.1.0"} {
 		name, version, _ := strings.Cut(v, "@")
 		e, c := w.good(name, version)
 		w.submit(l, e, c)
@@ -221,11 +235,14 @@ func TestAllVersionsOfACrateAreListed(t *testing.T) {
 		}
 	}
 	other := decode[versionsBody](t, srv.URL+"/v1/crates/a_b?registry=https%3A%2F%2Findex.example%2Fx")
-	if len(other.Versions) != 1 || other.Versions[0] != (versionBody{"a-b", "7.0.0", fmt.Sprintf("%x", e.Subject.SHA256), 8}) || other.Size != 9 {
+	if len(other.Versions) != 1 || other.Versions[0] != (versionBody{"a-b", "7.0.0", fmt.Sprintf("%x",
+		e.Subject.SHA256), 8}) || other.Size != 9 {
 		t.Errorf("%+v", other)
 	}
-	for query, words := range map[string]string{"?x=1": "takes registry and after", "?after=1": "NAME@VERSION", "?registry=x%20y": "registry", "?after=a@1.0.0&after=b@1.0.0": "more than once"} {
-		if code, _, b := get(t, srv.URL+"/v1/crates/a-b"+query); code != 400 || !strings.Contains(decodeRefusal(t, b).Message, words) {
+	for query, words := range map[string]string{"?x=1": "takes registry and after", "?after=1": "NAME@VERSION",
+		"?registry=x%20y": "registry", "?after=a@1.0.0&after=b@1.0.0": "more than once"} {
+		if code, _, b := get(t, srv.URL+"/v1/crates/a-b"+query); code != 400 || !strings.Contains(decodeRefusal(t,
+			b).Message, words) {
 			t.Errorf("%s: %d %s", query, code, b)
 		}
 	}
@@ -243,12 +260,14 @@ func TestEntriesAreFoundByLeafAndIdentity(t *testing.T) {
 	id := testlog.Must(e.Identity())
 	leaf := tlog.RecordHash(raw)
 	got := decode[entryFacts](t, fmt.Sprintf("%s/v1/entries/by-leaf/%x", srv.URL, leaf[:]))
-	want := entryFacts{0, fmt.Sprintf("%x", leaf[:]), fmt.Sprintf("%x", id), fmt.Sprintf("%x", testProgram.ID()), "source", "default", "alpha", "1.0.0",
+	want := entryFacts{0, fmt.Sprintf("%x", leaf[:]), fmt.Sprintf("%x", id), fmt.Sprintf("%x", testProgram.ID()),
+		"source", "default", "alpha", "1.0.0",
 		fmt.Sprintf("%x", e.Subject.SHA256)}
 	if got != want {
 		t.Errorf("%+v", got)
 	}
-	if all := decode[identityBody](t, fmt.Sprintf("%s/v1/entries/by-identity/%x", srv.URL, id)); len(all.Entries) != 1 || all.Entries[0] != want {
+	if all := decode[identityBody](t, fmt.Sprintf("%s/v1/entries/by-identity/%x", srv.URL,
+		id)); len(all.Entries) != 1 || all.Entries[0] != want {
 		t.Errorf("%+v", all)
 	}
 	at := fmt.Sprintf("%s/v1/submissions/%x", srv.URL, id)
@@ -258,7 +277,8 @@ func TestEntriesAreFoundByLeafAndIdentity(t *testing.T) {
 	if b := decode[submissionBody](t, at+fmt.Sprintf("?program=%x", testProgram.ID())); b.State != submissionPublished {
 		t.Errorf("%+v", b)
 	}
-	if b := decode[submissionBody](t, at+fmt.Sprintf("?program=%x", otherProgram.ID())); b.State != submissionUnknown || b.Index != nil {
+	if b := decode[submissionBody](t, at+fmt.Sprintf("?program=%x", otherProgram.ID())); b.State != submissionUnknown ||
+		b.Index != nil {
 		t.Errorf("%+v", b)
 	}
 	for _, c := range w.witnesses {
@@ -270,7 +290,8 @@ func TestEntriesAreFoundByLeafAndIdentity(t *testing.T) {
 	wantRefusal(t, err, NotPublished, "")
 	id2 := testlog.Must(testlog.Must(entry.Parse(raw2)).Identity())
 	at2 := fmt.Sprintf("%s/v1/submissions/%x", srv.URL, id2)
-	if b := decode[submissionBody](t, at2); b.State != submissionAccepted && b.State != submissionSequenced || b.Bundle != "" {
+	if b := decode[submissionBody](t, at2); b.State != submissionAccepted && b.State != submissionSequenced ||
+		b.Bundle != "" {
 		t.Errorf("%+v", b)
 	}
 	eventually(t, "it is in the tree", func() bool { return decode[submissionBody](t, at2).State == submissionSequenced })
@@ -286,7 +307,8 @@ func TestEntriesAreFoundByLeafAndIdentity(t *testing.T) {
 	eventually(t, "it is published", func() bool { return decode[submissionBody](t, at2).State == submissionPublished })
 	// A row that was changed hides what it was, and shows nothing else.
 	testlog.Must(l.index.db.Exec("UPDATE entries SET name = 'evil' WHERE idx = 0"))
-	for _, path := range []string{fmt.Sprintf("/v1/entries/by-leaf/%x", leaf[:]), fmt.Sprintf("/v1/entries/by-identity/%x", id)} {
+	for _, path := range []string{fmt.Sprintf("/v1/entries/by-leaf/%x", leaf[:]),
+		fmt.Sprintf("/v1/entries/by-identity/%x", id)} {
 		if code, _, b := get(t, srv.URL+path); code != 500 || strings.Contains(string(b), "evil") {
 			t.Errorf("%s: %d %s", path, code, b)
 		}
@@ -331,7 +353,8 @@ func TestProofsOfAnySize(t *testing.T) {
 			}
 		}
 	}
-	for query, code := range map[string]int{"index=0&size=262": 404, "index=5&size=5": 404, "index=0&size=0": 404, "index=00": 400, "index=-1": 400, "": 400,
+	for query, code := range map[string]int{"index=0&size=262": 404, "index=5&size=5": 404, "index=0&size=0": 404,
+		"index=00": 400, "index=-1": 400, "": 400,
 		"index=1&index=2": 400, "index=1&x=2": 400, "index=1&size=x": 400, "index=18446744073709551615": 400} {
 		if got, _, b := get(t, srv.URL+"/v1/proof/inclusion?"+query); got != code {
 			t.Errorf("%s: %d %s", query, got, b)
@@ -346,7 +369,8 @@ func TestProofsOfAnySize(t *testing.T) {
 	raw := testlog.Must(os.ReadFile(name))
 	raw[40] ^= 1
 	fatalIf(t, os.WriteFile(name, raw, 0o644))
-	for _, path := range []string{"/v1/proof/inclusion?index=1&size=7", "/v1/proof/consistency?old=2&size=7", "/v1/proof/inclusion?index=0&size=2"} {
+	for _, path := range []string{"/v1/proof/inclusion?index=1&size=7", "/v1/proof/consistency?old=2&size=7",
+		"/v1/proof/inclusion?index=0&size=2"} {
 		if code, _, b := get(t, srv.URL+path); code != 500 {
 			t.Errorf("%s: %d %s", path, code, b)
 		}

@@ -170,7 +170,8 @@ func (x *index) differing(ctx context.Context, rows []row) (bad []row, err error
 	}
 	last := rows[len(rows)-1].idx
 	has := make(map[uint64]row, len(rows))
-	found, err := x.db.QueryContext(ctx, "SELECT "+columns+" FROM entries WHERE idx BETWEEN ? AND ?", int64(rows[0].idx), int64(last))
+	found, err := x.db.QueryContext(ctx, "SELECT "+columns+" FROM entries WHERE idx BETWEEN ? AND ?",
+		int64(rows[0].idx), int64(last))
 	if err != nil {
 		return nil, fmt.Errorf("index: %w", err)
 	}
@@ -193,7 +194,8 @@ func (x *index) differing(ctx context.Context, rows []row) (bad []row, err error
 
 // rowsIn returns how many rows there are in a range of entries.
 func (x *index) rowsIn(ctx context.Context, from, to uint64) (n uint64, err error) {
-	err = x.db.QueryRowContext(ctx, "SELECT count(*) FROM entries WHERE idx >= ? AND idx < ?", int64(from), int64(to)).Scan(&n)
+	err = x.db.QueryRowContext(ctx, "SELECT count(*) FROM entries WHERE idx >= ? AND idx < ?",
+		int64(from), int64(to)).Scan(&n)
 	if err != nil {
 		err = fmt.Errorf("index: %w", err)
 	}

@@ -15,7 +15,7 @@ type Shard struct {
 	Origin string `json:"origin" toml:"origin"`
 	VKey   string `json:"vkey" toml:"vkey"`
 	URL    string `json:"url" toml:"url"`               // without a slash at its end
-	From   string `json:"from,omitempty" toml:"from"`   // first day on which it accepts entries, 2026-01-01; "" if that is not said
+	From   string `json:"from,omitempty" toml:"from"`   // first day on which it accepts entries, 2026-01-01; "": not said
 	Until  string `json:"until,omitempty" toml:"until"` // first day on which it does not any more; "" likewise
 	Frozen bool   `json:"frozen,omitempty" toml:"frozen"`
 }

@@ -129,7 +129,8 @@ func (l *Log) storageProblems() (problems []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.behind != nil {
-		problems = append(problems, "storage: the index cannot be written, and nothing is accepted until it can: "+l.behind.Error())
+		problems = append(problems,
+			"storage: the index cannot be written, and nothing is accepted until it can: "+l.behind.Error())
 	}
 	if l.unadded != nil {
 		problems = append(problems, "storage: the latest entry could not be written to the tree: "+l.unadded.Error())

@@ -328,7 +328,12 @@ func (l *Log) checkFiles(ctx context.Context, s *submission, chain entry.Chain, 
 	if s.opening, err = l.readOpening(openingData); err != nil {
 		return err
 	}
-	return l.checkCrate(ctx, s, chain, raw, turn)
+	err = l.checkCrate(ctx, s, chain, raw, turn)
+	var r *Refusal
+	if errors.As(err, &r) && (r.Reason == CrateRefused || r.Reason == ProofInvalid) {
+		l.door.rates.charge(clientOf(ctx), badCrateCost(turn.used))
+	}
+	return err
 }
 
 // crateBuffers hold .crates while they are checked. Nothing of a .crate is kept that shares its bytes.

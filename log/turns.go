@@ -44,6 +44,7 @@ type turn struct {
 	cost   time.Duration // charged when it begins, and made good at the end
 	long   bool          // counts as long work
 	since  time.Time     // begin of what is not charged yet
+	used   time.Duration // what is charged, by the clock
 	ready  chan struct{} // closed when it has its place
 	gone   bool          // given up
 }
@@ -168,6 +169,7 @@ func (w *turn) await() error {
 // charge takes the time since it was charged last. The caller holds mu.
 func (w *turn) charge() {
 	now := w.turns.now()
+	w.used += now.Sub(w.since)
 	if ln := w.turns.lines[w.client]; ln != nil && !w.turns.flat {
 		ln.had += max(now.Sub(w.since)-w.cost, -w.cost)
 	}

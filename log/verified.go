@@ -294,7 +294,8 @@ func (v *verified) readEntries(ctx context.Context, h treeHead, index uint64) ([
 	}
 	for i, e := range entries {
 		if tlog.RecordHash(e) != hashIn(tile, uint64(i)) {
-			return nil, v.damaged(k, fmt.Sprintf("holds another entry %d than the tree says", index*layout.EntryBundleWidth+uint64(i)))
+			idx := index*layout.EntryBundleWidth + uint64(i)
+			return nil, v.damaged(k, fmt.Sprintf("holds another entry %d than the tree says", idx))
 		}
 	}
 	v.report(k.String(), nil)

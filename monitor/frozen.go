@@ -60,7 +60,8 @@ func (f *follower) checkEnd(ctx context.Context) error {
 	x = store.Finding{Key: kindFrozenGrew + "/" + f.origin, Kind: kindFrozenGrew, Index: -1,
 		Summary: fmt.Sprintf("The log %s signed that it had ended with %d entries, and signed a tree of %d with the root %v.",
 			f.origin, note.Size, beyond.Size, beyond.Root),
-		Detail: fmt.Sprintf("Both are signed by the log's key, and convict it together: the note is %s, and the checkpoint, first shown by %s, is\n\n%s",
+		Detail: fmt.Sprintf("Both are signed by the log's key, and convict it together: the note is %s, and the checkpoint, "+
+			"first shown by %s, is\n\n%s",
 			f.frozenPath(), beyond.Source, beyond.Signed)}
 	return f.report(ctx, x, nil, nil)
 }

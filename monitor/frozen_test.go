@@ -16,15 +16,19 @@ import (
 // end has the log say that it has ended, with a tree of n entries.
 func (w *world) end(n int64, signer note.Signer) {
 	w.t.Helper()
-	f := client.Frozen{Origin: origin, Size: n, Root: w.log.Tree.Root(n), Time: w.clock(), Successor: testlog.LogKey("next.test/log").VKey}
+	f := client.Frozen{Origin: origin, Size: n, Root: w.log.Tree.Root(n), Time: w.clock(),
+		Successor: testlog.LogKey("next.test/log").VKey}
 	signed := testlog.Must(note.Sign(&note.Note{Text: testlog.Must(f.Text())}, signer))
 	w.log.Intercept(testlog.Answer("/frozen", http.StatusOK, signed))
 }
 
 func TestALogThatGrowsAfterItsEndIsConvicted(t *testing.T) {
 	for name, grow := range map[string]func(w *world){
-		"shown by itself":     func(w *world) { w.grow(1) },
-		"shown in gossip":     func(w *world) { w.gossip(w.log.Sign(w.fill(w.log.Tree.Fork(300), 9, 1, nil), 301), store.Pending) },
+		"shown by itself": func(w *world) { w.grow(1) },
+		"shown in gossip": func(w *world) {
+			w.gossip(w.log.Sign(w.fill(w.log.Tree.Fork(300), 9, 1, nil), 301),
+				store.Pending)
+		},
 		"and hides its words": func(w *world) { w.log.Intercept(nil); w.grow(1) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -39,7 +43,8 @@ func TestALogThatGrowsAfterItsEndIsConvicted(t *testing.T) {
 			w.open() // the note outlives the monitor
 			grow(w)
 			for _, f := range w.found(kindFrozen, kindFrozenGrew) {
-				if f.Kind == kindFrozenGrew && (!strings.Contains(f.Summary, "of 301") || !strings.Contains(f.Detail, origin+"\n301\n")) {
+				if f.Kind == kindFrozenGrew && (!strings.Contains(f.Summary, "of 301") || !strings.Contains(f.Detail,
+					origin+"\n301\n")) {
 					t.Errorf("%+v", f)
 				}
 			}
@@ -53,7 +58,8 @@ func TestALogThatGrowsAfterItsEndIsConvicted(t *testing.T) {
 func TestANoteOfAnotherTreeConvicts(t *testing.T) {
 	w := verifiedWorld(t, 300)
 	f := client.Frozen{Origin: origin, Size: 300, Root: w.log.Tree.Root(299), Time: w.clock()}
-	w.log.Intercept(testlog.Answer("/frozen", http.StatusOK, testlog.Must(note.Sign(&note.Note{Text: testlog.Must(f.Text())}, w.log.Key))))
+	w.log.Intercept(testlog.Answer("/frozen", http.StatusOK,
+		testlog.Must(note.Sign(&note.Note{Text: testlog.Must(f.Text())}, w.log.Key))))
 	w.found(kindFrozen, kindFrozenGrew)
 }
 

@@ -47,7 +47,7 @@ func main() {
 
 // What ships, for bare Tessera.
 const (
-	interval  = time.Second
+	interval  = 800 * time.Millisecond
 	batchSize = 256
 	batchAge  = 100 * time.Millisecond
 )

@@ -127,7 +127,7 @@ func measure(ctx context.Context, o options, a attacker, bin, dir string) (p99 f
 	var g sync.WaitGroup
 	for i := range honest {
 		g.Go(func() {
-			time.Sleep(time.Duration(i) * time.Second)
+			time.Sleep(time.Duration(i)*time.Second + time.Duration(i*618%1000)*time.Millisecond) // not in step with checkpoints
 			c := logsite.Client(fmt.Sprintf("127.0.1.%d", 1+i%10), 1)
 			defer c.CloseIdleConnections()
 			begin := time.Now()

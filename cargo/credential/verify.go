@@ -65,7 +65,7 @@ func (r *Reader) Query(pkg policy.Package) client.Query { return r.policy.QueryF
 func (r *Reader) Logs() []string {
 	var urls []string
 	for _, t := range r.policy.Trust {
-		for _, l := range t.Policy.Logs() {
+		for _, l := range t.Policy.Origins() {
 			if l.URL != "" {
 				urls = append(urls, l.URL)
 			}

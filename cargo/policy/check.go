@@ -94,7 +94,7 @@ func (r *Report) trust(asked bool) {
 			}
 			witnessless = append(witnessless, fmt.Sprintf(`%s says "quorum none": %s`, t.Path, text))
 		}
-		for _, l := range t.Policy.Logs() {
+		for _, l := range t.Policy.Origins() {
 			if l.URL == "" {
 				r.Warnings = append(r.Warnings, fmt.Sprintf("%s names no address of the log %q, so "+
 					"nothing can be fetched from it; add its URL behind the key", t.Path, l.Origin))

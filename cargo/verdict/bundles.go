@@ -29,8 +29,8 @@ func newSources(cfg Config) []*source {
 	seen := map[string]bool{}
 	for i := range cfg.Policy.Trust {
 		t := &cfg.Policy.Trust[i]
-		for _, l := range t.Policy.Logs() {
-			if seen[l.Origin] { // a log may have several keys
+		for _, l := range t.Policy.Origins() {
+			if seen[l.Origin] {
 				continue
 			}
 			seen[l.Origin] = true

@@ -46,7 +46,7 @@ func (b *believe) load(ws *cargo.Workspace) (*policy.Policy, error) {
 func proveLock(p *policy.Policy) string {
 	url := "URL"
 	if len(p.Trust) == 1 {
-		if logs := p.Trust[0].Policy.Logs(); len(logs) == 1 {
+		if logs := p.Trust[0].Policy.Origins(); len(logs) == 1 {
 			url = cmp.Or(logs[0].URL, url)
 		}
 	}

@@ -330,7 +330,7 @@ func (d *doctor) logs() {
 	}
 	var all []asked
 	for _, t := range d.loaded.Trust {
-		for _, l := range t.Policy.Logs() {
+		for _, l := range t.Policy.Origins() {
 			all = append(all, asked{t, l})
 		}
 	}
@@ -379,8 +379,8 @@ func askLog(ctx context.Context, p *policy.Policy, t policy.Trust, l client.Poli
 		d.say("log", broken, "tell its operator, or allow a greater max-age; if your clock is wrong, set it", "%s: %v",
 			l.Origin, err)
 	case err != nil:
-		d.say("log", broken, "tell its operator; if its keys or witnesses changed, get its new trust file from a source "+
-			"that you trust", "%s: %v", l.Origin, err)
+		d.say("log", broken, "tell its operator; if its keys or witnesses changed, get its new trust file: "+
+			"cargo zkp trust update", "%s: %v", l.Origin, err)
 	case c.Origin != l.Origin:
 		d.say("log", broken, "correct the URL in "+t.Path, "%s shows the checkpoint of another log, %s", l.Origin, c.Origin)
 	case c.Witnessed.IsZero():

@@ -50,7 +50,7 @@ others another history, the monitor then has both. It learns nothing of your cra
 	}
 	sent := 0
 	for _, t := range p.Trust {
-		for _, l := range t.Policy.Logs() {
+		for _, l := range t.Policy.Origins() {
 			c, known, err := state.Latest(l.Origin)
 			if err != nil {
 				return err

@@ -31,7 +31,7 @@ func showVersions(ctx context.Context, sh *shell, p *policy.Policy, name, format
 	var failed []error
 	asked := map[string]bool{}
 	for _, t := range p.Trust {
-		for _, l := range t.Policy.Logs() {
+		for _, l := range t.Policy.Origins() {
 			if l.URL == "" || asked[l.Origin] {
 				continue
 			}
@@ -55,7 +55,8 @@ func showVersions(ctx context.Context, sh *shell, p *policy.Policy, name, format
 		return outcome.Refusef("no log that is trusted has an entry about %s", name)
 	}
 	slices.SortStableFunc(all, func(a, b listed) int {
-		return cmp.Or(semver.Compare("v"+a.Version, "v"+b.Version), cmp.Compare(a.Version, b.Version), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(semver.Compare("v"+a.Version, "v"+b.Version), cmp.Compare(a.Version, b.Version), cmp.Compare(a.Name,
+			b.Name))
 	})
 	if format == "json" {
 		return printJSON(sh, struct {

@@ -552,7 +552,8 @@ func TestTheShippedExampleLoads(t *testing.T) {
 	fatalIf(t, os.WriteFile(filepath.Join(dir, "trust.policy"), []byte("quorum none\n"), 0o644))
 	s, cfg, err := load(filepath.Join(dir, "logd.toml"))
 	fatalIf(t, err)
-	if s.Development || cfg.Development || cfg.TreeDir != filepath.Join(dir, "tree") || cfg.CheckpointInterval.Duration != time.Second || cfg.RegistryRequests != 120 {
+	if s.Development || cfg.Development || cfg.TreeDir != filepath.Join(dir, "tree") ||
+		cfg.CheckpointInterval.Duration != 800*time.Millisecond || cfg.RegistryRequests != 120 {
 		t.Errorf("%+v", s)
 	}
 	// What the example says of its optional settings is what leaving them out means.
@@ -566,6 +567,9 @@ func TestTheShippedExampleLoads(t *testing.T) {
 	fatalIf(t, os.WriteFile(filepath.Join(dir, "short.toml"), []byte(strings.Join(required, "")), 0o644))
 	_, short, err := load(filepath.Join(dir, "short.toml"))
 	fatalIf(t, err)
+	if d := log.DefaultDoor(); len(cfg.Door.TrustedProxies) > 0 || fmt.Sprint(d) != fmt.Sprint(cfg.Door) {
+		t.Errorf("the example's door is %+v, the default %+v", cfg.Door, d)
+	}
 	if short.Limits.Crate != cfg.Limits.Crate {
 		t.Errorf("the example's limits are %+v, the defaults %+v", cfg.Limits.Crate, short.Limits.Crate)
 	}

@@ -84,7 +84,7 @@ func newLogger(w io.Writer, format string, debug bool) *slog.Logger {
 // process can always open the files that it needs. A connection may need a file beside its own descriptor.
 func connections(wanted int) (int, error) {
 	const reserve, least = 192, 64
-	wanted = cmp.Or(wanted, log.DefaultConnections)
+	wanted = cmp.Or(wanted, log.DefaultDoor().Connections)
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return 0, err
