@@ -5,7 +5,8 @@
 //
 // DIR keeps what was built, so a second run is quick. Exit status: 0 every pair works, 1 one does
 // not, 2 usage, 3 ours could not be built or started. What could not be built is said, with its reason, and
-// is no failure of a pair. It needs the module proxy, a C compiler, and some ten minutes.
+// is no failure of a pair. It needs the module proxy, a C compiler, and some ten minutes. Run by root, sunlight
+// makes its files immutable: chattr -R -i DIR before DIR is removed.
 package main
 
 import (
