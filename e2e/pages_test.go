@@ -36,7 +36,7 @@ var blockCommand = regexp.MustCompile(`(?m)^ {4,}((?:cargo|logd|witness|monitor|
 func commandsOf(t *testing.T, page string) (all []string) {
 	t.Helper()
 	text := string(read(t, filepath.Join(fixture.Root(t), "docs", page)))
-	text = regexp.MustCompile("(?s)```.*?```").ReplaceAllString(text, "") // workflows: TestTheWorkflows... read them
+	text = regexp.MustCompile("(?s)```.*?```").ReplaceAllString(text, "") // workflows, which runners run
 	inBlock := false
 	for line := range strings.Lines(text) {
 		indented := strings.HasPrefix(line, "    ")
