@@ -204,7 +204,7 @@ func pagesOfPublishers(t *testing.T, s *site, program string, p *pageOf, follow 
 		"[package]\nname = \"hello-publish\"\nversion = \"0.1.0\"\nedition = \"2021\"\n"+
 			"license = \"MIT\"\ndescription = \"a test\"\n[package.metadata.zkp]\nlog = \""+s.log.url+"\"\n")
 	write(t, filepath.Join(dir, "src", "lib.rs"), "pub fn hello() {}\n")
-	write(t, filepath.Join(dir, ".gitignore"), "/target\n/Cargo.lock\n")
+	write(t, filepath.Join(dir, ".gitignore"), "/target\n/Cargo.lock\n/DIR\n")
 	write(t, filepath.Join(dir, "zkp.toml"),
 		"version = 1\ntrust = ["+quoted(s.policy)+"]\nprograms = ["+quoted(program)+"]\n"+
 			"[registry."+quoted("sparse+"+reg.Index)+"]\nlogs = ["+quoted(origin)+"]\n")
@@ -215,11 +215,18 @@ func pagesOfPublishers(t *testing.T, s *site, program string, p *pageOf, follow 
 		git(t, dir, args...)
 	}
 	p.dir, p.env = dir, []string{"CARGO_HOME=" + home, "CARGO_TARGET_DIR=" + filepath.Join(dir, "target")}
-	p.fill = []string{"cargo zkp publish", "cargo zkp publish --registry my", "FILE.crate...",
+	p.fill = []string{"cargo zkp publish", "cargo zkp publish --registry my", "cargo publish",
+		"cargo publish --registry my", "FILE.crate...",
 		"target/package/hello-publish-0.1.0.crate --registry sparse+" + reg.Index}
 	p.not = map[string]string{"go install": "it is a step of a workflow, in a checkout of cratelog"}
+	p.before["cargo zkp publish --dry-run &&"] = func() { // of the next version
+		manifest := filepath.Join(dir, "Cargo.toml")
+		write(t, manifest, strings.Replace(string(read(t, manifest)), "0.1.0", "0.1.1", 1))
+		git(t, dir, "-c", "user.name=a", "-c", "user.email=a@a.example", "commit", "-q", "-a", "-m", "y")
+		git(t, dir, "push", "-q", "origin", "HEAD:refs/heads/main")
+	}
 	follow()
-	if n := len(reg.Published()); n != 1 {
+	if n := len(reg.Published()); n != 2 {
 		t.Errorf("%d releases were published", n)
 	}
 }
