@@ -29,8 +29,8 @@ type pageOf struct {
 }
 
 // blockCommand is a line of a block of the pages that is a command.
-var blockCommand = regexp.MustCompile(`(?m)^ {4,}((?:cargo|logd|witness|monitor|ceremony|cratelog|git|go|curl|sha256sum|` +
-	`tar|install|mkdir|sudo) [^\n]*)$`)
+var blockCommand = regexp.MustCompile(`(?m)^ {4,}((?:cargo|logd|witness|monitor|ceremony|cratelog|git|go|curl|` +
+	`sha256sum|tar|install|mkdir|sudo) [^\n]*)$`)
 
 // commandsOf returns the commands of a page's blocks.
 func commandsOf(t *testing.T, page string) (all []string) {
@@ -184,7 +184,8 @@ func TestThePagesCommandsWork(t *testing.T) {
 func pagesOfMonitors(t *testing.T, s *site, program string, page func(string, *pageOf)) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "monitor.toml"), fmt.Sprintf("database = \"monitor.db\"\nevidence = \"evidence\"\n"+
-		"listen = \"127.0.0.1:0\"\nprograms = [%q]\npoll = \"100ms\"\n[[log]]\ntrust = %q\n[[channel]]\nname = \"owner\"\n"+
+		"listen = \"127.0.0.1:0\"\nprograms = [%q]\npoll = \"100ms\"\n[[log]]\ntrust = %q\n[[channel]]\n"+
+		"name = \"owner\"\n"+
 		"type = \"command\"\ncommand = [\"/bin/true\"]\n", program, s.policy))
 	sum := sha256.Sum256([]byte("announced"))
 	page("monitoring", &pageOf{dir: dir, fill: []string{"HEX", fmt.Sprintf("%x", sum)},
@@ -208,7 +209,8 @@ func pagesOfPublishers(t *testing.T, s *site, program string, p *pageOf, follow 
 	write(t, filepath.Join(dir, "zkp.toml"),
 		"version = 1\ntrust = ["+quoted(s.policy)+"]\nprograms = ["+quoted(program)+"]\n"+
 			"[registry."+quoted("sparse+"+reg.Index)+"]\nlogs = ["+quoted(origin)+"]\n")
-	for _, args := range [][]string{{"init", "-q", "--bare", "--object-format=sha1", remote}, {"init", "-q", "--object-format=sha1"},
+	for _, args := range [][]string{
+		{"init", "-q", "--bare", "--object-format=sha1", remote}, {"init", "-q", "--object-format=sha1"},
 		{"remote", "add", "origin", remote}, {"add", "-A"},
 		{"-c", "user.name=a", "-c", "user.email=a@a.example", "commit", "-q", "-m", "x"}, {"push", "-q", "origin",
 			"HEAD:refs/heads/main"}} {
