@@ -228,7 +228,7 @@ func pagesOfPublishers(t *testing.T, s *site, program string, p *pageOf, follow 
 		git(t, dir, "push", "-q", "origin", "HEAD:refs/heads/main")
 	}
 	follow()
-	if n := len(reg.Published()); n != 2 {
+	if n := len(reg.Published()); n != 2 && p.ran != nil { // nil: -run chose other pages
 		t.Errorf("%d releases were published", n)
 	}
 }
