@@ -528,38 +528,38 @@ func formatProof(proof []tlog.Hash) string {
 	return b.String()
 }
 
-// Check looks at what Open would, and changes nothing. The witness may be running, which it says.
-func Check(ctx context.Context, cfg Config) (running bool, err error) {
+// Check looks at what Open would, and changes nothing. The witness may be running.
+func Check(ctx context.Context, cfg Config) (err error) {
 	w := &Witness{}
 	if err := w.addSigners(cfg.Name, cfg.Signers); err != nil {
-		return false, err
+		return err
 	}
 	if _, err := watch(cfg.Logs); err != nil {
-		return false, err
+		return err
 	}
 	s := &store{path: cfg.DBPath, name: cfg.Name, marked: math.MaxInt64} // it marks nothing
 	if s.db, err = database.Peek(ctx, cfg.DBPath); err != nil {
-		return false, fmt.Errorf("witness: %w", err)
+		return fmt.Errorf("witness: %w", err)
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	if err := s.checkOwner(ctx, cfg.Name); err != nil {
-		return false, fmt.Errorf("witness: database %s: %w", cfg.DBPath, err)
+		return fmt.Errorf("witness: database %s: %w", cfg.DBPath, err)
 	}
 	if _, err := s.states(ctx); err != nil {
-		return false, err
+		return err
 	}
 	lock, err := os.Open(cfg.DBPath + ".lock")
 	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+		return nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("witness: the lock beside the database: %w", err)
+		return fmt.Errorf("witness: the lock beside the database: %w", err)
 	}
 	s.lock = lock
 	if s.readMark() > 0 {
 		if err := s.checkMark(ctx); err != nil {
-			return false, fmt.Errorf("witness: %w", err)
+			return fmt.Errorf("witness: %w", err)
 		}
 	}
-	return flock.Try(lock)
+	return nil
 }

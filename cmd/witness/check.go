@@ -31,8 +31,7 @@ func check(ctx context.Context, args []string, stdout, _ io.Writer) error {
 }
 
 func (s *settings) look(ctx context.Context, c *daemon.Checks, path string, cfg witness.Config) {
-	running, err := witness.Check(ctx, cfg)
-	c.Add("logs and database", err)
+	c.Add("logs and database", witness.Check(ctx, cfg))
 	c.Add("the database's directory can be written", daemon.Writable(filepath.Dir(cfg.DBPath)))
 	for _, l := range s.List {
 		if strings.Contains(l.From, "://") {
@@ -48,10 +47,7 @@ func (s *settings) look(ctx context.Context, c *daemon.Checks, path string, cfg 
 		_, err := newBastion(path, b, nil, nil)
 		c.Add("bastion "+b.Address, err)
 	}
-	switch err := daemon.Free(s.Listen); {
-	case err != nil && running:
-		c.Note("listen", "a witness is running on the database; that it is the one that has this address, nobody checked")
-	default:
-		c.Add("listen", err)
-	}
+	c.Listen(ctx, s.Listen, "/", func(body []byte) bool {
+		return strings.HasPrefix(string(body), "cratelog witness "+cfg.Name+"\n")
+	})
 }
