@@ -77,7 +77,7 @@ func (l *Log) writable() error {
 		err = syscall.Access(l.cfg.TreeDir, writeOK)
 	}
 	if err != nil {
-		return fmt.Errorf("the tree in %s cannot be written: %w", l.cfg.TreeDir, err)
+		return fmt.Errorf("the tree cannot be written: %s: %w", l.cfg.TreeDir, err)
 	}
 	return nil
 }
