@@ -182,7 +182,7 @@ var saidElsewhere = map[string][2]string{
 	"the index is damaged":                                        {"log/derive_test.go", "TestARottenIndexIsRepairedBeforeAnythingIsAdmitted"},
 	"or it was changed":                                           {"log/guard_test.go", "TestAnotherLogsTreeIsRefused"},
 	"the tree contradicts itself":                                 {"log/fsck_test.go", "TestFsckFindsWhatAdmissionMustHaveStopped"},
-	"the tree cannot be written":                                  {"cmd/logd/door_test.go", "TestADiskThatBecomesReadOnly"},
+	"the latest entry could not be written to the tree":                                  {"cmd/logd/door_test.go", "TestADiskThatBecomesReadOnly"},
 	"a proof has room for ... blocks":                             {"prover/keyring_test.go", "TestKeysThatCannotProveAreFoundBeforeTheWork"},
 }
 

@@ -87,7 +87,7 @@ func TestADiskThatBecomesReadOnly(t *testing.T) {
 	var health struct{ Problems []string }
 	fatalIf(t, json.NewDecoder(resp.Body).Decode(&health))
 	resp.Body.Close()
-	if text := strings.Join(health.Problems, "; "); resp.StatusCode != 503 || !strings.Contains(text, "the tree cannot be written") ||
+	if text := strings.Join(health.Problems, "; "); resp.StatusCode != 503 || !strings.Contains(text, "could not be written to the tree") ||
 		!strings.Contains(text, "read-only file system") {
 		t.Errorf("health: %d %s", resp.StatusCode, text)
 	}
