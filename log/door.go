@@ -199,8 +199,7 @@ func (l *Log) checkProof(ctx context.Context, s *submission) (entry.Chain, error
 
 // noTurn makes a refusal of a wait in vain.
 func (l *Log) noTurn(err error) error {
-	switch {
-	case errors.Is(err, errBusy), errors.Is(err, errPaused):
+	if errors.Is(err, errBusy) {
 		l.door.busy.now()
 		return later(Overloaded, l.retry, err, "The log is busy with other submissions: try again later.")
 	}

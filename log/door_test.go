@@ -289,7 +289,7 @@ func TestBombsWaitForOthers(t *testing.T) {
 	w := newWorld(t)
 	w.cfg.Limits.Cores = 1
 	l := w.open()
-	content := strings.Repeat("\n", 8<<20)
+	content := strings.Repeat("\n", 14<<20)
 	bomb := testlog.Must(forge.Pack("bomb", "1.0.0", forge.Manifest("bomb", "1.0.0"), forge.File{Path: "a", Content: content},
 		forge.File{Path: "b", Content: content}, forge.File{Path: "c", Content: content}, forge.File{Path: "d", Content: content}))
 	entries := make([][]byte, 4)

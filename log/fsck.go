@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,11 +37,12 @@ func (f Finding) String() string {
 	return f.Where + ": " + f.What
 }
 
-// Bounds of what Fsck keeps in memory.
-const (
-	maxFindings = 10_000
-	maxRows     = 100_000
-	maxRepairs  = 4096 // tiles, of 8 KiB
+// Bounds of what Fsck keeps in memory. Tests lower some.
+const maxFindings = 10_000
+
+var (
+	maxRows    = 100_000
+	maxRepairs = 4096 // tiles, of 8 KiB, and those at the edge
 )
 
 // Fsck reads all that a log has on its disk, and compares it: each entry with its tile, each tile with the
@@ -108,6 +110,8 @@ type checkup struct {
 	index   *index // nil: there is none
 	differs bool   // the index is not what the entries say
 	rows    []row  // that the index does not have as they are
+	full    bool   // and there are more
+	unread  bool   // some entries are damaged, so the index may lack them
 }
 
 // filling is a tile of which the nodes are known from the left to the right.
@@ -449,9 +453,21 @@ func (f *checkup) repairTile(k fileKey, want []byte, err error) {
 		why = "cannot be read: " + err.Error()
 	}
 	x := f.found(k.String(), "%s", why)
-	if len(f.tiles) < maxRepairs {
+	if len(f.tiles) < maxRepairs || f.atEdge(k) {
 		f.tiles[k] = shouldBe{bytes.Clone(want), x}
 	}
+}
+
+// atEdge says whether a root that must be right is made of a tile: without it nothing could be repaired.
+func (f *checkup) atEdge(k fileKey) bool {
+	sizes := []uint64{f.tree.size, f.signed.Size}
+	if f.published != nil {
+		sizes = append(sizes, uint64(f.published.Size))
+	}
+	return slices.ContainsFunc(sizes, func(size uint64) bool {
+		nodes := size >> (8 * k.level)
+		return nodes > 0 && k.index == (nodes-1)/layout.TileWidth
+	})
 }
 
 // check looks at the entries of a bundle, which are nil if they are known to be wrong.
@@ -472,7 +488,16 @@ func (f *checkup) check(ctx context.Context, n uint64, entries [][]byte) error {
 		return err
 	}
 	bad, err := f.index.differing(ctx, rows)
-	f.rows = append(f.rows, bad[:min(len(bad), maxRows-len(f.rows))]...)
+	if len(bad) > maxRows-len(f.rows) {
+		bad = bad[:maxRows-len(f.rows)]
+		if !f.full {
+			f.found(indexFile, "more than %d rows are not what the entries say; the log writes all of them when it starts",
+				maxRows)
+		}
+		f.full = true
+	}
+	f.rows = append(f.rows, bad...)
+	f.unread = f.unread || entries == nil
 	return err
 }
 
@@ -530,6 +555,7 @@ func (f *checkup) roots(ctx context.Context) error {
 	}
 	if f.published != nil {
 		if r, err := f.rootOf(ctx, uint64(f.published.Size)); err != nil || r != f.published.Root {
+			continues = false
 			f.found("checkpoint", "the first %d entries do not hash to its root (%v)", f.published.Size, err)
 		}
 	}
@@ -639,7 +665,7 @@ func (f *checkup) uniqueness(ctx context.Context) error {
 
 // others looks for rows of the other databases that refer to nothing.
 func (f *checkup) others(ctx context.Context) error {
-	if f.index == nil || f.differs {
+	if f.index == nil || f.differs || f.full || f.unread {
 		return nil // it has been said, and nothing says what they should refer to
 	}
 	for _, of := range []struct {

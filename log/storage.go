@@ -72,7 +72,7 @@ func (l *Log) writable() error {
 		err = syscall.Access(dir.Name(), writeOK)
 	}
 	if err != nil {
-		return fmt.Errorf("the tree in %s cannot be written: %w", l.cfg.TreeDir, err)
+		return fmt.Errorf("the tree cannot be written: %s: %w", l.cfg.TreeDir, err)
 	}
 	return nil
 }

@@ -58,7 +58,7 @@ func TestAFullOrReadOnlyDiskPasses(t *testing.T) {
 		begin func() (undo func())
 		words string // of /healthz
 	}{{full, "storage: the latest entry could not be written to the tree"},
-		{readOnly, "storage: the latest entry could not be written to the tree: the tree in "}} {
+		{readOnly, "storage: the latest entry could not be written to the tree: the tree cannot be written: "}} {
 		it := newItem(fmt.Sprintf("c%d", i))
 		undo := fault.begin()
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
