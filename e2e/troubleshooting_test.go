@@ -182,7 +182,8 @@ var saidElsewhere = map[string][2]string{
 	"the index is damaged":                                        {"log/derive_test.go", "TestARottenIndexIsRepairedBeforeAnythingIsAdmitted"},
 	"or it was changed":                                           {"log/guard_test.go", "TestAnotherLogsTreeIsRefused"},
 	"the tree contradicts itself":                                 {"log/fsck_test.go", "TestFsckFindsWhatAdmissionMustHaveStopped"},
-	"the latest entry could not be written to the tree":                                  {"cmd/logd/door_test.go", "TestADiskThatBecomesReadOnly"},
+	"the latest entry could not be written to the tree":           {"cmd/logd/disk_linux_test.go", "TestAFullOrReadOnlyDiskPasses"},
+	"the tree cannot be written":                                  {"cmd/logd/disk_linux_test.go", "TestAFullOrReadOnlyDiskPasses"},
 	"a proof has room for ... blocks":                             {"prover/keyring_test.go", "TestKeysThatCannotProveAreFoundBeforeTheWork"},
 }
 
