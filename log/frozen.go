@@ -76,6 +76,16 @@ func Freeze(ctx context.Context, cfg Config, s Successor) (_ client.Frozen, err 
 	if _, err := draft.Text(); err != nil {
 		return draft, fmt.Errorf("log: the frozen note: %w", err)
 	}
+	var signers []note.Signer
+	for _, k := range cfg.keys() {
+		if _, err := note.NewVerifier(k.VKey); err == nil { // Ed25519: ML-DSA-44 signs checkpoints, and nothing else
+			signers = append(signers, k.Signer)
+		}
+	}
+	if len(signers) == 0 {
+		return draft, errors.New("log: the frozen note is signed with Ed25519, and the log has no such key: add one to " +
+			"keys, and to the trust files, first")
+	}
 	l, err := Open(ctx, cfg)
 	if err != nil {
 		return draft, err
@@ -98,7 +108,7 @@ func Freeze(ctx context.Context, cfg Config, s Successor) (_ client.Frozen, err 
 	draft.Size, draft.Root, draft.Time = int64(head.size), head.root, time.Now().UTC().Truncate(time.Second)
 	text, err := draft.Text()
 	if err == nil {
-		draft.Signed, err = note.Sign(&note.Note{Text: text}, cfg.signers()...)
+		draft.Signed, err = note.Sign(&note.Note{Text: text}, signers...)
 	}
 	var f client.Frozen
 	if err == nil {

@@ -37,8 +37,8 @@ func TestCheckLooksAtWhatServeWouldAndChangesNothing(t *testing.T) {
 	taken := testlog.Must(net.Listen("tcp", "127.0.0.1:0"))
 	defer taken.Close()
 	for old, c := range map[string][2]string{
-		"name = \"witness.example/w1\"": {"name = \"witness.example/w2\"", "FAIL  database"},
-		"w.db":                          {"other.db", "FAIL  database"},
+		"name = \"witness.example/w1\"": {"name = \"witness.example/w2\"", "FAIL  logs and database"},
+		"w.db":                          {"other.db", "FAIL  logs and database"},
 		"key.pem":                       {"none.pem", "FAIL  settings and keys"},
 		"vkey = \"":                     {"vkey = \"x", "FAIL  logs"},
 		"127.0.0.1:0":                   {taken.Addr().String(), "FAIL  listen"},
@@ -49,5 +49,5 @@ func TestCheckLooksAtWhatServeWouldAndChangesNothing(t *testing.T) {
 	}
 	fatal(t, os.WriteFile(filepath.Join(dir, "w.db"), []byte("not a database, but long enough to be looked at"), 0o600))
 	fatal(t, os.WriteFile(settings, good, 0o644))
-	look("FAIL  database")
+	look("FAIL  logs and database")
 }
