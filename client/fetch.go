@@ -306,12 +306,10 @@ func (l *Log) doOr(ctx context.Context, limit int64, accepted func() ([]byte, bo
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-t.C:
+	case <-time.After(d):
 		return nil
 	}
 }

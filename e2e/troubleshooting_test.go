@@ -170,7 +170,21 @@ var saidElsewhere = map[string][2]string{
 		"TestADoctorFindsAHealthyMachineHealthy"},
 	"it says of itself that it asks none": {"cmd/cargo-zkp/doctor_test.go",
 		"TestADoctorFindsAHealthyMachineHealthy"},
-	"a proof has room for ... blocks": {"prover/keyring_test.go", "TestKeysThatCannotProveAreFoundBeforeTheWork"},
+	"no successor of the trust file: ...": {"cmd/cargo-zkp/trust_test.go",
+		"TestATrustFileIsUpdatedOnlyByItsMaintainersAndNeverSilently"},
+	"the trust file at hand names no maintainers": {"cmd/cargo-zkp/trust_test.go",
+		"TestATrustFileIsUpdatedOnlyByItsMaintainersAndNeverSilently"},
+	"the log's key cannot sign": {"log/cosign_test.go", "TestAKeyThatCannotSignIsNamed"},
+	"with none of them: use the state directory of this log": {"log/cosign_test.go",
+		"TestTheLogsKeysChangeOneAfterTheOther"},
+	"is encrypted (...), and no ... is given":                     {"cmd/logd/keys_test.go", "TestALogSignsWithKeysOfEveryKind"},
+	"has a checkpoint of ... entries, signed with this log's key": {"log/ask_test.go", "TestALogOfASnapshotSignsNothing"},
+	"the index is damaged":                                        {"log/derive_test.go", "TestARottenIndexIsRepairedBeforeAnythingIsAdmitted"},
+	"or it was changed":                                           {"log/guard_test.go", "TestAnotherLogsTreeIsRefused"},
+	"the tree contradicts itself":                                 {"log/fsck_test.go", "TestFsckFindsWhatAdmissionMustHaveStopped"},
+	"the latest entry could not be written to the tree":           {"cmd/logd/disk_linux_test.go", "TestAFullOrReadOnlyDiskPasses"},
+	"the tree cannot be written":                                  {"cmd/logd/disk_linux_test.go", "TestAFullOrReadOnlyDiskPasses"},
+	"a proof has room for ... blocks":                             {"prover/keyring_test.go", "TestKeysThatCannotProveAreFoundBeforeTheWork"},
 }
 
 // TestEveryMessageThatIsExplainedIsSaid provokes them all, each by the program that people call, or shows the

@@ -294,7 +294,7 @@ func TestTheLogsKeysChangeOneAfterTheOther(t *testing.T) {
 	readers(l, 4, third.VKey)
 	w.closeLog(l)
 	use(old)
-	w.wantNoOpen(nil, "with none of them")
+	w.wantNoOpen(nil, "with none of them: use the state directory of this log")
 }
 
 // TestAFurtherKeySignsOnlyWhatTheGuardHasSigned.

@@ -158,8 +158,8 @@ func (l *Log) doorMetrics() []prometheus.Collector {
 
 type clientKey struct{}
 
-// WithClient says for whom Submit works: clients share the log fairly. Without it all callers are one.
-func WithClient(ctx context.Context, client string) context.Context {
+// withClient says for whom Submit works: clients share the log fairly. Without it all callers are one.
+func withClient(ctx context.Context, client string) context.Context {
 	return context.WithValue(ctx, clientKey{}, client)
 }
 
@@ -199,8 +199,7 @@ func (l *Log) checkProof(ctx context.Context, s *submission) (entry.Chain, error
 
 // noTurn makes a refusal of a wait in vain.
 func (l *Log) noTurn(err error) error {
-	switch {
-	case errors.Is(err, errBusy), errors.Is(err, errPaused):
+	if errors.Is(err, errBusy) {
 		l.door.busy.now()
 		return later(Overloaded, l.retry, err, "The log is busy with other submissions: try again later.")
 	}

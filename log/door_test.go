@@ -259,7 +259,7 @@ func TestFalseProofsAreCheckedOnceAndAlone(t *testing.T) {
 	w.proofs.checking = func() { checks++ }
 	raw := testCrate(t, "alpha", "1.0.0", "")
 	e := testEntry(t, raw, "alpha", "1.0.0", 1)
-	bad := WithClient(t.Context(), "bad")
+	bad := withClient(t.Context(), "bad")
 	for range 3 {
 		_, err := l.Submit(bad, marshal(e), failingReader{t}, nil)
 		wantRefusal(t, err, ProofInvalid, "does not verify")
@@ -289,7 +289,7 @@ func TestBombsWaitForOthers(t *testing.T) {
 	w := newWorld(t)
 	w.cfg.Limits.Cores = 1
 	l := w.open()
-	content := strings.Repeat("\n", 8<<20)
+	content := strings.Repeat("\n", 14<<20)
 	bomb := testlog.Must(forge.Pack("bomb", "1.0.0", forge.Manifest("bomb", "1.0.0"), forge.File{Path: "a", Content: content},
 		forge.File{Path: "b", Content: content}, forge.File{Path: "c", Content: content}, forge.File{Path: "d", Content: content}))
 	entries := make([][]byte, 4)
@@ -303,7 +303,7 @@ func TestBombsWaitForOthers(t *testing.T) {
 	var g sync.WaitGroup
 	for _, e := range entries {
 		g.Go(func() {
-			_, err := l.Submit(WithClient(t.Context(), "bomber"), e, bytes.NewReader(bomb), nil)
+			_, err := l.Submit(withClient(t.Context(), "bomber"), e, bytes.NewReader(bomb), nil)
 			var r *Refusal
 			if !errors.As(err, &r) || r.Reason != CrateRefused {
 				t.Errorf("got %v", err)
@@ -320,7 +320,7 @@ func TestBombsWaitForOthers(t *testing.T) {
 	l.door.cores.mu.Unlock()
 	turn.end()
 	e, c := w.good("alpha", "1.0.0")
-	b := testlog.Must(l.Submit(WithClient(t.Context(), "honest"), e, bytes.NewReader(c), nil))
+	b := testlog.Must(l.Submit(withClient(t.Context(), "honest"), e, bytes.NewReader(c), nil))
 	w.checkBundle(b, e)
 	g.Wait()
 }

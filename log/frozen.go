@@ -155,27 +155,38 @@ func (l *Log) openFrozen(context.Context) error {
 	if err != nil && !missing {
 		return err
 	}
-	switch known := l.guard.frozen; {
-	case known != nil && !bytes.Equal(raw, known):
-		if err := durable.Write(path, known, 0o644); err != nil {
-			return err
-		}
-		raw = known
+	known := l.guard.frozen
+	switch {
 	case known == nil && missing:
 		return nil
 	case known == nil && !l.cfg.ReadOnly:
 		return fmt.Errorf("%w: %s says that this log is frozen, but guard.db does not know it: use the state directory "+
 			"that belongs to this tree, or serve it with -read-only", ErrRollback, path)
 	}
-	f, err := l.policy.CheckFrozen(raw)
-	if err == nil && f.Origin != l.cfg.Origin {
-		err = fmt.Errorf("it is of another log, %q", f.Origin)
+	from, word := path, raw
+	if known != nil {
+		from, word = "guard.db, the frozen note", known
 	}
+	f, err := l.checkFrozen(word)
 	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return fmt.Errorf("%s: %w", from, err)
+	}
+	if known != nil && !bytes.Equal(raw, known) {
+		if err := durable.Write(path, known, 0o644); err != nil {
+			return err
+		}
 	}
 	l.frozen = &f
 	return nil
+}
+
+// checkFrozen verifies that a note is this log's last word.
+func (l *Log) checkFrozen(signed []byte) (client.Frozen, error) {
+	f, err := l.policy.CheckFrozen(signed)
+	if err == nil && f.Origin != l.cfg.Origin {
+		err = fmt.Errorf("it is of another log, %q", f.Origin)
+	}
+	return f, err
 }
 
 // readOnly says whether the log accepts and signs nothing, by its settings or because it has ended.

@@ -174,6 +174,35 @@ func TestAFrozenNoteOfAnotherStateIsNotBelieved(t *testing.T) {
 }
 
 // TestACopyIsServedWithoutAKey, follows what it is a copy of, and shows nothing that does not fit.
+// TestARottenFrozenNoteOfTheGuardLeavesTheFile: the tree's good note is not overwritten with it.
+func TestARottenFrozenNoteOfTheGuardLeavesTheFile(t *testing.T) {
+	t.Parallel()
+	w, l := openWorld(t)
+	w.fill(l, "a", 2)
+	w.closeLog(l)
+	f := w.freeze(Successor{})
+	file := filepath.Join(w.cfg.TreeDir, frozenFile)
+	if findings := w.fsck(true); len(findings) > 0 {
+		t.Errorf("of a frozen log that is in order: %v", findings)
+	}
+	fatalIf(t, os.Remove(file))
+	if findings := w.fsck(true); places(findings) != frozenFile || !findings[0].Repaired {
+		t.Errorf("without the file: %v", findings)
+	}
+	db := testlog.Must(guardDatabase.Open(t.Context(), filepath.Join(w.cfg.StateDir, "guard.db"), false))
+	testlog.Must(db.Exec("UPDATE frozen SET note = x'00'"))
+	fatalIf(t, db.Close())
+	if l, err := Open(t.Context(), w.cfg); err == nil || !strings.Contains(err.Error(), "guard.db, the frozen note") {
+		t.Errorf("%v, %v", l, err)
+	}
+	if findings := w.fsck(true); places(findings) != "guard.db" {
+		t.Errorf("%v", findings)
+	}
+	if b := testlog.Must(os.ReadFile(file)); !bytes.Equal(b, f.Signed) {
+		t.Errorf("the file is %q", b)
+	}
+}
+
 func TestACopyIsServedWithoutAKey(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -92,12 +92,14 @@ func TestFsckFindsAndRepairs(t *testing.T) {
 		"checkpoint":              {write("checkpoint", "garbage"), "checkpoint", "is none that this log has signed", false},
 		"tree state":              {write(".state/treeState", "garbage"), ".state/treeState", "is damaged", false},
 		"no tree state":           {remove(".state/treeState"), ".state/treeState", "missing", false},
+		"version of the layout":   {write(".state/version", "x"), ".state/version", "is no version", false},
 		"rot that was built on":   {w.rotTheEdge, ".state/treeState tile/0/001.p/44", "has another root than the entries", false},
 		"row":                     {state("UPDATE entries SET name = 'x' WHERE idx = 3"), "index.db", "the row of entry 3", false},
 		"row is missing":          {state("DELETE FROM entries WHERE idx = 299"), "index.db", "the row of entry 299", false},
 		"row too many":            {state("UPDATE entries SET idx = 1000 WHERE idx = 7"), "index.db", "the row of entry 7", false},
 		"programs":                {state("DELETE FROM programs"), "index.db", "list of programs", false},
 		"SQL index":               {func() { w.rotIndex("c531.0.0default", "c931.0.0default") }, "index.db", "SQLite finds it damaged", false},
+		"index is empty":          {func() { fatalIf(t, os.Truncate(filepath.Join(w.cfg.StateDir, indexFile), 0)) }, "index.db", "rows of the entries 0 to 299", false},
 		"no index":                {w.removeIndex, "index.db", "is missing", false},
 		"opening of nothing":      {in(openingsFile, "INSERT INTO openings VALUES (?, zeroblob(32), 1, x'00')", make([]byte, 32)), "openings.db", "of which there is no entry", false},
 		"list of nothing":         {in(buildsFile, "INSERT INTO lists VALUES (zeroblob(32), x'00')"), "builds.db", "which no entry names", false},
@@ -238,5 +240,77 @@ func TestFsckOfAnotherTreeRepairsNothing(t *testing.T) {
 	}
 	if !slices.ContainsFunc(findings, func(f Finding) bool { return f.Where == indexFile && !f.Repaired }) {
 		t.Errorf("the index was made another tree's: %v", findings)
+	}
+}
+
+// TestFsckKeepsWhatItCannotJudge: openings do not follow from the tree. They are dropped only where every
+// entry has been read and has its row.
+func TestFsckKeepsWhatItCannotJudge(t *testing.T) {
+	w, l, _ := filled(t, 300)
+	for _, idx := range []int{5, 299} {
+		r := testlog.Must(l.index.rows(t.Context(), "WHERE idx = ?", idx))[0]
+		testlog.Must(l.openings.db.Exec("INSERT INTO openings VALUES (?, zeroblob(32), 1, x'00')", r.identity[:]))
+	}
+	w.closeLog(l)
+	restore := w.snapshot()
+	kept := func() (n int) {
+		db := testlog.Must(openingsDatabase.Open(t.Context(), filepath.Join(w.cfg.StateDir, openingsFile), false))
+		defer db.Close()
+		fatalIf(t, db.QueryRow("SELECT count(*) FROM openings").Scan(&n))
+		return n
+	}
+	for name, do := range map[string]func(){
+		"a bundle and the index are damaged": func() { w.flip("tile/entries/000", 77); w.removeIndex() },
+		"more rows are missing than fit":     func() { w.removeIndex(); maxRows = 100 },
+	} {
+		restore()
+		do()
+		findings := w.fsck(true)
+		maxRows = 100_000
+		if kept() != 2 {
+			t.Errorf("%s: openings were dropped: %v", name, findings)
+		}
+		if !slices.ContainsFunc(findings, func(f Finding) bool { return !f.Repaired }) {
+			t.Errorf("%s: all is said to be repaired: %v", name, findings)
+		}
+	}
+}
+
+// TestFsckRepairsMoreTilesThanFit takes several runs, of which each repairs some.
+func TestFsckRepairsMoreTilesThanFit(t *testing.T) {
+	w, l, _ := filled(t, 300)
+	w.closeLog(l)
+	fatalIf(t, os.RemoveAll(w.treeFile("tile/0")))
+	fatalIf(t, os.RemoveAll(w.treeFile("tile/1")))
+	maxRepairs = 0
+	defer func() { maxRepairs = 4096 }()
+	if findings := w.fsck(true); !slices.ContainsFunc(findings, func(f Finding) bool { return f.Repaired }) {
+		t.Errorf("nothing is repaired: %v", findings)
+	}
+	maxRepairs = 4096
+	w.fsck(true)
+	if findings := w.fsck(false); len(findings) > 0 {
+		t.Errorf("%v", findings)
+	}
+}
+
+// TestFsckDoesNotMakeThePublishedTreeSmaller: an old guard, and no state of the tree, which then seems to
+// have only the entries that the guard knows.
+func TestFsckDoesNotMakeThePublishedTreeSmaller(t *testing.T) {
+	t.Parallel()
+	w, l := openWorld(t)
+	w.fill(l, "a", 2)
+	w.closeLog(l)
+	kept := t.TempDir()
+	fatalIf(t, os.CopyFS(kept, os.DirFS(w.cfg.StateDir)))
+	l = w.open()
+	w.fill(l, "b", 2)
+	w.closeLog(l)
+	fatalIf(t, os.RemoveAll(w.cfg.StateDir))
+	fatalIf(t, os.CopyFS(w.cfg.StateDir, os.DirFS(kept)))
+	fatalIf(t, os.Remove(w.treeFile(stateFile)))
+	findings := w.fsck(true)
+	if s, err := readTreeState(w.cfg.TreeDir); err != nil || s.Found {
+		t.Errorf("the state of a tree of %d entries was written (%v): %v", s.Size, err, findings)
 	}
 }

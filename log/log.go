@@ -462,9 +462,6 @@ func (l *Log) openTree(ctx context.Context) error {
 	witnesses.refused = l.ask.refused
 	l.transport, l.guard.signed = witnesses, witnesses.begin
 	l.metrics.registry.MustRegister(witnesses.witnessMetrics()...)
-	if err := l.writable(); err != nil {
-		return err
-	}
 	driver, err := posix.New(ctx, posix.Config{HTTPClient: witnesses.client(), Path: l.cfg.TreeDir})
 	if err != nil {
 		return err

@@ -107,7 +107,7 @@ func TestReadersNeedNotFetchAgainWhatTheyHave(t *testing.T) {
 	for range cap(l.packed.places) { // none is free: nobody waits for one
 		l.packed.places <- struct{}{}
 	}
-	l.packed.files = newByteCache[fileKey](packedBytes)
+	l.packed.files = newByteCache[fileKey](packedBytes, lenOf)
 	if code, h, b := ask(t, "GET", srv.URL+"/tile/entries/000", "Accept-Encoding", "gzip"); code != 200 ||
 		h.Get("Content-Encoding") != "" || len(b) == 0 {
 		t.Errorf("without a place: %d %v", code, h)
@@ -162,7 +162,7 @@ func TestAWebPageMaySubmit(t *testing.T) {
 // TestWhatIsRememberedIsBoundedInBytes: not by a number of files, which may be small or large.
 func TestWhatIsRememberedIsBoundedInBytes(t *testing.T) {
 	t.Parallel()
-	c := newByteCache[int](100)
+	c := newByteCache[int](100, lenOf)
 	for i := range 50 {
 		c.put(i, make([]byte, 1+i%30))
 		c.put(i, make([]byte, 30-i%30)) // the same again, of another size

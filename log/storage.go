@@ -62,22 +62,17 @@ func (l *Log) treeWritten(err error) {
 	}
 }
 
-// writable returns an error if Tessera could not open its lock, at which it would panic: on a disk that
-// was made read-only, and where no more files can be opened.
+// writable returns an error where Tessera could not write: on a disk that was made read-only, and where no more
+// files can be opened, at which it would panic. The lock's file does not tell: it may be on no disk (treeLock).
 func (l *Log) writable() error {
-	f, err := os.Open(l.cfg.TreeDir)
-	if err != nil {
-		return err
-	}
-	f.Close()
-	const writeOK = 2
-	lock := filepath.Join(l.cfg.TreeDir, ".state", "treeState.lock")
-	err = syscall.Access(lock, writeOK)
-	if errors.Is(err, os.ErrNotExist) && l.appender == nil { // Tessera is about to make it
-		err = syscall.Access(l.cfg.TreeDir, writeOK)
+	dir, err := os.Open(filepath.Join(l.cfg.TreeDir, ".state"))
+	if err == nil {
+		dir.Close()
+		const writeOK = 2
+		err = syscall.Access(dir.Name(), writeOK)
 	}
 	if err != nil {
-		return fmt.Errorf("the tree in %s cannot be written: %w", l.cfg.TreeDir, err)
+		return fmt.Errorf("the tree cannot be written: %s: %w", l.cfg.TreeDir, err)
 	}
 	return nil
 }

@@ -370,7 +370,7 @@ func (l *Log) checkCrate(ctx context.Context, s *submission, chain entry.Chain, 
 	limits := l.limits.Crate
 	limits.Pause = turn
 	c, err := crate.ReadHashed(raw, s.entry.Subject.SHA256, s.entry.Subject.Name, s.entry.Subject.Version, limits)
-	if errors.Is(err, errBusy) || errors.Is(err, errPaused) {
+	if errors.Is(err, errBusy) {
 		return l.noTurn(err)
 	}
 	if ctx.Err() != nil {
@@ -380,7 +380,7 @@ func (l *Log) checkCrate(ctx context.Context, s *submission, chain entry.Chain, 
 		return refuse(CrateRefused, err, "The .crate is refused: %v.", err)
 	}
 	s.list, err = c.Check(s.entry.Subject, s.source)
-	if errors.Is(err, errBusy) || errors.Is(err, errPaused) {
+	if errors.Is(err, errBusy) {
 		return l.noTurn(err)
 	}
 	if ctx.Err() != nil {

@@ -15,7 +15,7 @@ import (
 // had less, and all such work together leaves one place to short work, if there are several.
 type turns struct {
 	most   int           // places
-	paused int           // work that may have begun and wait; more of it ends with errPaused
+	paused int           // work that may have begun and wait; more of it does not pause
 	wait   time.Duration // the longest wait for a place
 	flat   bool          // a turn takes what its cost says, whatever the clock says
 	now    func() time.Time
@@ -49,13 +49,10 @@ type turn struct {
 	gone   bool          // given up
 }
 
-var (
-	errBusy   = errors.New("no place was free in time")
-	errPaused = errors.New("too much work waits that has begun")
-)
+var errBusy = errors.New("no place was free in time")
 
 // quantum is how long work may take before it counts as long, and between two times that it is charged.
-const quantum = 20 * time.Millisecond
+const quantum = 50 * time.Millisecond
 
 func newTurns(places, paused int, wait time.Duration) *turns {
 	return &turns{most: places, paused: paused, wait: wait, now: time.Now, lines: make(map[string]*line)}
@@ -221,8 +218,8 @@ func (ln *line) idle(served time.Duration) bool {
 }
 
 // Pause is called by long work, often. It returns at once unless the quantum is over and there is
-// somebody who should have the place; then it waits for the next. The error is errPaused, errBusy, or
-// that of the context.
+// somebody who should have the place; then it waits for the next. The error is errBusy, or that of the
+// context.
 func (w *turn) Pause() error {
 	if w.turns.now().Sub(w.since) < quantum {
 		return nil
@@ -261,7 +258,7 @@ func (w *turn) yield() (stay bool, err error) {
 		return true, nil
 	}
 	if t.stopped >= t.paused {
-		return false, errPaused
+		return true, nil // it goes on: what has begun takes memory, and a refusal would help nobody
 	}
 	t.stopped++
 	w.stop()

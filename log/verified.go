@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"sync"
 
 	"filippo.io/torchwood"
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -52,9 +51,7 @@ type verified struct {
 	files  tileReader
 	report func(path string, err error) // of each file that was read: damaged, or in order (nil)
 
-	mu    sync.Mutex
-	known *lru.Cache[fileKey, file]       // its bytes are bounded with mu held
-	bytes int64                           // owned by mu; of all that is known
+	known *byteCache[fileKey, file]
 	edges *lru.Cache[treeHead, edgeTiles] // of the latest heads
 }
 
@@ -68,51 +65,27 @@ type fileKey struct {
 type file struct {
 	tile    []byte
 	entries [][]byte
-	bytes   int64
+}
+
+func (f file) size() int {
+	n := len(f.tile) + 256
+	for _, e := range f.entries {
+		n += len(e) + 24
+	}
+	return n
 }
 
 // edgeTiles are the partial tiles of a tree, by level.
 type edgeTiles map[int][]byte
 
 func newVerified(files tileReader, report func(path string, err error)) *verified {
-	v := &verified{files: files, report: report}
-	var err error
-	v.known, err = lru.NewWithEvict(1<<16, func(_ fileKey, f file) { v.bytes -= f.bytes })
-	if err == nil {
-		v.edges, err = lru.New[treeHead, edgeTiles](8)
-	}
-	if err != nil {
-		panic(err) // the sizes are constants
-	}
-	return v
+	edges, _ := lru.New[treeHead, edgeTiles](8) // refuses nothing but a size below 1
+	return &verified{files: files, report: report, known: newByteCache[fileKey](maxVerified, file.size), edges: edges}
 }
 
 func (k fileKey) String() string {
 	t := tlog.Tile{H: layout.TileHeight, L: k.level, N: int64(k.index), W: int(k.width)}
 	return torchwood.TilePath(t)
-}
-
-func (v *verified) get(k fileKey) (file, bool) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.known.Get(k)
-}
-
-func (v *verified) put(k fileKey, f file) {
-	f.bytes = int64(len(f.tile)) + 256
-	for _, e := range f.entries {
-		f.bytes += int64(len(e)) + 24
-	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.known.Contains(k) {
-		return
-	}
-	v.bytes += f.bytes
-	v.known.Add(k, f)
-	for v.bytes > maxVerified && v.known.Len() > 1 {
-		v.known.RemoveOldest()
-	}
 }
 
 // tile returns a tile as wide as it is in the tree.
@@ -127,12 +100,12 @@ func (v *verified) tile(ctx context.Context, h treeHead, level int, index uint64
 		return edge[level], err
 	}
 	k := fileKey{level, index, width}
-	if f, known := v.get(k); known {
+	if f, known := v.known.get(k); known {
 		return f.tile, nil
 	}
 	data, err := v.fullTile(ctx, h, k)
 	if err == nil {
-		v.put(k, file{tile: data})
+		v.known.put(k, file{tile: data})
 	}
 	return data, err
 }
@@ -265,12 +238,12 @@ func hashIn(tile []byte, i uint64) tlog.Hash {
 // entries returns the entries of a bundle, as many as the tree has.
 func (v *verified) entries(ctx context.Context, h treeHead, index uint64) ([][]byte, error) {
 	k := fileKey{-1, index, widthAt(0, index, h.size)}
-	if f, known := v.get(k); known && k.width > 0 {
+	if f, known := v.known.get(k); known && k.width > 0 {
 		return f.entries, nil
 	}
 	entries, err := v.readEntries(ctx, h, index)
 	if err == nil {
-		v.put(k, file{entries: entries})
+		v.known.put(k, file{entries: entries})
 	}
 	return entries, err
 }

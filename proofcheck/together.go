@@ -42,13 +42,9 @@ func NewTogether(next entry.BatchVerifier, size int) *Together {
 
 // Chain returns what the entry's proof shows, and otherwise the error of the batch.
 func (t *Together) Chain(e *entry.Entry) (entry.Chain, error) {
-	b, err := e.Marshal()
-	if err != nil {
-		return nil, err
-	}
-	p := &pending{entry: e, leaf: entry.LeafHash(b), done: make(chan struct{})}
-	if chain, holds := t.known.Get(p.leaf); holds {
-		return chain, nil
+	p, chain, err := t.look(e)
+	if p == nil {
+		return chain, err
 	}
 	if p.segments, err = segments(e.Proof.Parts); err != nil {
 		p.segments = 1 // next says what is wrong, or that it does not know the program
@@ -68,16 +64,25 @@ func (t *Together) Chain(e *entry.Entry) (entry.Chain, error) {
 // Alone is Chain for one entry that is checked by itself, beside any batch: for proofs that are likely to be
 // false, which would make a batch dear.
 func (t *Together) Alone(e *entry.Entry) (entry.Chain, error) {
-	b, err := e.Marshal()
-	if err != nil {
-		return nil, err
-	}
-	p := &pending{entry: e, leaf: entry.LeafHash(b), done: make(chan struct{})}
-	if chain, holds := t.known.Get(p.leaf); holds {
-		return chain, nil
+	p, chain, err := t.look(e)
+	if p == nil {
+		return chain, err
 	}
 	t.check([]*pending{p})
 	return p.chain, p.err
+}
+
+// look returns what is known of an entry's proof, or, if nothing is, what is to be checked.
+func (t *Together) look(e *entry.Entry) (p *pending, chain entry.Chain, err error) {
+	b, err := e.Marshal()
+	if err != nil {
+		return nil, nil, err
+	}
+	leaf := entry.LeafHash(b)
+	if chain, holds := t.known.Get(leaf); holds {
+		return nil, chain, nil
+	}
+	return &pending{entry: e, leaf: leaf, done: make(chan struct{})}, nil, nil
 }
 
 // lead checks batches until nothing waits.

@@ -25,7 +25,6 @@ type metrics struct {
 	skipped  *prometheus.GaugeVec // list
 	read     *prometheus.GaugeVec // list
 	bastions *prometheus.GaugeVec // bastion
-	reload   prometheus.Gauge
 }
 
 func newMetrics(room *vitals.Room) *metrics {
@@ -48,7 +47,6 @@ func newMetrics(room *vitals.Room) *metrics {
 			"Logs that the list names and that were not taken: another key, no room, or disabled."),
 		read:     gauges("list", "cratelog_witness_list_read_timestamp_seconds", "When the list was last read."),
 		bastions: gauges("bastion", "cratelog_witness_bastion_connected", "1 while connected to the bastion."),
-		reload:   number("cratelog_witness_reload_failed", "1 if the settings could not be taken when last asked to."),
 		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "cratelog_witness_add_checkpoint_seconds", Help: "Time to answer an add-checkpoint request.",
 			Buckets: prometheus.DefBuckets}),
@@ -60,7 +58,7 @@ func newMetrics(room *vitals.Room) *metrics {
 			Help: "Requests signed by the log that were refused and newly recorded."}, []string{"origin", "reason"}),
 	}
 	m.registry.MustRegister(m.requests, m.seconds, m.size, m.signed, m.forks, m.rejected, m.subtrees, m.problems,
-		m.listed, m.skipped, m.read, m.bastions, m.reload)
+		m.listed, m.skipped, m.read, m.bastions)
 	m.registry.MustRegister(room.Collectors()...)
 	return m
 }

@@ -55,19 +55,11 @@ func malformed(format string, args ...any) error {
 // canonical decimals below 2^63, hashes are 32 bytes in padded base64. Errors
 // wrap [ErrTooLarge] or [ErrMalformed].
 func ParseRequest(body []byte) (*Request, error) {
-	if len(body) > MaxRequest {
-		return nil, fmt.Errorf("%w: it has %d bytes", ErrTooLarge, len(body))
-	}
-	if err := checkText(body); err != nil {
+	head, signed, err := splitBody(body)
+	if err != nil {
 		return nil, err
 	}
-	// The first empty line ends the proof; the last one begins the signatures.
-	head, signed, ok := strings.Cut(string(body), "\n\n")
-	if !ok {
-		return nil, malformed("there is no empty line between the proof and the checkpoint")
-	}
 	var r Request
-	var err error
 	if r.Old, r.Proof, err = parseProof(head); err != nil {
 		return nil, err
 	}
@@ -78,6 +70,22 @@ func ParseRequest(body []byte) (*Request, error) {
 		return nil, malformed("it is not in canonical form")
 	}
 	return &r, nil
+}
+
+// splitBody returns what stands before the checkpoint, and the checkpoint: the first empty line ends the proof,
+// the last one begins the signatures.
+func splitBody(body []byte) (head, signed string, err error) {
+	if len(body) > MaxRequest {
+		return "", "", fmt.Errorf("%w: it has %d bytes", ErrTooLarge, len(body))
+	}
+	if err := checkText(body); err != nil {
+		return "", "", err
+	}
+	head, signed, ok := strings.Cut(string(body), "\n\n")
+	if !ok {
+		return "", "", malformed("there is no empty line between the proof and the checkpoint")
+	}
+	return head, signed, nil
 }
 
 // checkText applies the rules of c2sp.org/signed-note to the bytes.

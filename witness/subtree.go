@@ -34,22 +34,15 @@ type SubtreeRequest struct {
 // ParseSubtreeRequest parses a sign-subtree body of c2sp.org/tlog-witness. There is exactly one
 // encoding of a request, as for [ParseRequest]. Errors wrap [ErrTooLarge] or [ErrMalformed].
 func ParseSubtreeRequest(body []byte) (*SubtreeRequest, error) {
-	if len(body) > MaxRequest {
-		return nil, fmt.Errorf("%w: it has %d bytes", ErrTooLarge, len(body))
-	}
-	if err := checkText(body); err != nil {
+	head, signed, err := splitBody(body)
+	if err != nil {
 		return nil, err
-	}
-	head, signed, ok := strings.Cut(string(body), "\n\n")
-	if !ok {
-		return nil, malformed("there is no empty line between the proof and the checkpoint")
 	}
 	var r SubtreeRequest
 	lines := strings.Split(head, "\n")
 	if err := r.parseRange(lines); err != nil {
 		return nil, err
 	}
-	var err error
 	if r.Proof, err = parseHashes(lines[2:]); err != nil {
 		return nil, err
 	}

@@ -72,7 +72,7 @@ type Config struct {
 	Logs []Log
 	// Disabled are the origins of logs not to cosign for, though Logs or a list names them.
 	Disabled []string
-	// MaxListed bounds the number of logs ever taken from lists; 0 means DefaultMaxListed.
+	// MaxListed bounds the number of logs ever taken from lists; 0 means 10,000.
 	MaxListed int
 	// DBPath is the SQLite database. It must be on a local disk, and no older
 	// copy may ever take its place.
@@ -96,8 +96,8 @@ type Config struct {
 	testingOnlyNoLock bool
 }
 
-// DefaultMaxListed is how many logs are taken from lists if the settings say nothing else.
-const DefaultMaxListed = 10_000
+// defaultMaxListed is how many logs are taken from lists if the settings say nothing else.
+const defaultMaxListed = 10_000
 
 // A Log is a log and a key that is trusted to sign its checkpoints. Several
 // values with one origin give the log several trusted keys.
@@ -165,7 +165,7 @@ func Open(ctx context.Context, cfg Config) (*Witness, error) {
 	w := &Witness{
 		name: cfg.Name, monitor: cfg.Monitor,
 		log: cmp.Or(cfg.Logger, slog.New(slog.DiscardHandler)),
-		now: cfg.Now, maxListed: cmp.Or(cfg.MaxListed, DefaultMaxListed),
+		now: cfg.Now, maxListed: cmp.Or(cfg.MaxListed, defaultMaxListed),
 		room: vitals.NewRoom(vitals.Place{Name: "database", Path: filepath.Dir(cfg.DBPath)}),
 	}
 	w.metrics = newMetrics(w.room)

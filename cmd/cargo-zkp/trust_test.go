@@ -96,12 +96,12 @@ func TestATrustFileIsUpdatedOnlyByItsMaintainersAndNeverSilently(t *testing.T) {
 	update(outcome.OK, []string{"is up to date"}, server.URL)
 	put(t, filepath.Join(dir, "next.policy"), string(signedTrust(5, "", "b", "c")))
 	update(outcome.OK, []string{"- # a new line"}, filepath.Join(dir, "next.policy"), "--yes", "--offline")
-	update(outcome.Refused, []string{"the one at hand is newer, number 5"}, server.URL, "--yes")
+	update(outcome.Refused, []string{"no successor of the trust file: ", "the one at hand is newer, number 5"}, server.URL, "--yes")
 
 	t.Run("of a file without maintainers", func(t *testing.T) {
 		plain := "log " + testlog.LogKey("log.example").VKey + " " + server.URL + "\nquorum none\n"
 		put(t, file, plain)
-		update(outcome.Refused, []string{"names no maintainers, so nothing shows that", "SHA-256"}, "--yes")
+		update(outcome.Refused, []string{"the trust file at hand names no maintainers, so nothing shows that", "SHA-256"}, "--yes")
 		if at() != plain {
 			t.Error("the file changed")
 		}

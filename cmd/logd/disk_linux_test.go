@@ -19,7 +19,8 @@ import (
 )
 
 // TestAFullOrReadOnlyDiskPasses: a real file system under the tree, in a mount namespace of the server's own,
-// is filled, emptied, made read-only, and writable again. The server says so, and goes on by itself.
+// is filled, emptied, made read-only, and writable again. The server says so, hands out what it has, and goes on by
+// itself. A start on such a disk ends with a sentence.
 func TestAFullOrReadOnlyDiskPasses(t *testing.T) {
 	fixture.Need(t, "unshare", "nsenter", "mount")
 	s := newSite(t, "checkpoint_interval = \"100ms\"\n")
@@ -53,30 +54,37 @@ func TestAFullOrReadOnlyDiskPasses(t *testing.T) {
 		mode("ro")
 		return func() { mode("rw") }
 	}
-	for i, fault := range []func() func(){full, readOnly} {
+	for i, fault := range []struct {
+		begin func() (undo func())
+		words string // of /healthz
+	}{{full, "storage: the latest entry could not be written to the tree"},
+		{readOnly, "storage: the latest entry could not be written to the tree: the tree cannot be written: "}} {
 		it := newItem(fmt.Sprintf("c%d", i))
-		undo := fault()
+		undo := fault.begin()
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		_, err := submit(ctx, p.url, it)
 		cancel()
 		var refused *client.SubmitError
-		if !errors.As(err, &refused) || refused.Status != http.StatusServiceUnavailable || refused.Reason != "storage-failed" {
+		if !errors.As(err, &refused) || refused.Status != http.StatusServiceUnavailable || refused.Reason != "storage-failed" ||
+			refused.RetryAfter == 0 {
 			t.Errorf("fault %d: %v", i, err)
 		}
-		if code, text := p.health(); code != http.StatusServiceUnavailable || !strings.Contains(text, "storage: the latest entry could not be written to the tree") {
-			t.Errorf("fault %d: health %d %s", i, code, text)
+		if problems, code := p.problems(); code != http.StatusServiceUnavailable ||
+			!strings.Contains(strings.Join(problems, "\n"), fault.words) {
+			t.Errorf("fault %d: health %d %q", i, code, problems)
 		}
 		resp := testlog.Must(http.Get(p.url + "/readyz"))
-		if text := string(testlog.Must(io.ReadAll(resp.Body))); resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(text, "storage: ") {
+		if text := string(testlog.Must(io.ReadAll(resp.Body))); resp.StatusCode != http.StatusServiceUnavailable ||
+			!strings.Contains(text, "storage: ") {
 			t.Errorf("fault %d: /readyz says %d %s", i, resp.StatusCode, text)
 		}
 		resp.Body.Close()
-		testlog.Must((&client.Log{URL: p.url}).Checkpoint(t.Context()))
+		testlog.Must((&client.Log{URL: p.url}).Bundle(t.Context(), client.Query{Name: "before", Version: "1.0.0"}))
 		undo()
 		well := false
 		for range 600 {
-			if code, _ := p.health(); code == http.StatusOK {
-				well = true
+			_, code := p.problems()
+			if well = code == http.StatusOK; well {
 				break
 			}
 			time.Sleep(50 * time.Millisecond)
@@ -90,11 +98,15 @@ func TestAFullOrReadOnlyDiskPasses(t *testing.T) {
 		t.Errorf("the log has %d entries, want 3", n)
 	}
 	p.stop()
-}
+	if text := p.out.String(); strings.Contains(text, "panic") || strings.Contains(text, "goroutine") {
+		t.Errorf("it panicked:\n%s", text)
+	}
 
-func (p *server) health() (int, string) {
-	p.t.Helper()
-	resp := testlog.Must(http.Get(p.url + "/healthz"))
-	defer resp.Body.Close()
-	return resp.StatusCode, string(testlog.Must(io.ReadAll(resp.Body)))
+	fatalIf(t, os.RemoveAll(filepath.Join(s.dir, "state")))
+	s.wrap[5] = `mount -t tmpfs tmpfs "$0" && mkdir "$0/.state" && mount -o remount,ro "$0" && exec "$@"`
+	p, err := s.tryStart("logd-testproofs")
+	if err == nil || !strings.Contains(err.Error(), "exit status 3") ||
+		!strings.Contains(p.out.String(), "read-only file system") || strings.Contains(p.out.String(), "goroutine") {
+		t.Errorf("a start on a read-only disk: %v", err)
+	}
 }

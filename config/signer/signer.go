@@ -30,8 +30,8 @@ import (
 	"cratelog/config"
 )
 
-// DefaultTimeout is how long a device or a service may take for one signature.
-const DefaultTimeout = 10 * time.Second
+// defaultTimeout is how long a device or a service may take for one signature.
+const defaultTimeout = 10 * time.Second
 
 // ErrSilent is wrapped by the error for a device or service that does not answer in time.
 var ErrSilent = errors.New("the signer does not answer")
@@ -79,7 +79,7 @@ func Open(path, ref string, s Settings) (crypto.Signer, error) {
 	return newBounded(ref, key, s.timeout())
 }
 
-func (s Settings) timeout() time.Duration { return cmp.Or(s.Timeout.Duration, DefaultTimeout) }
+func (s Settings) timeout() time.Duration { return cmp.Or(s.Timeout.Duration, defaultTimeout) }
 
 // openFile opens a PEM file. A passphrase is for those that are encrypted: with several keys not all
 // need be.

@@ -56,14 +56,6 @@ func Client(r *http.Request) string {
 	return clientOf(r.RemoteAddr, nil, nil)
 }
 
-// RequestID returns the request's id, which its answer has as X-Request-Id.
-func RequestID(r *http.Request) string {
-	if x := requestOf(r.Context()); x != nil {
-		return x.id
-	}
-	return ""
-}
-
 // Note adds to what is recorded of a request. Only the goroutine that handles it may call this.
 func Note(r *http.Request, attrs ...slog.Attr) {
 	if x := requestOf(r.Context()); x != nil {
