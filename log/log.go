@@ -279,7 +279,8 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 		}
 	}()
 	for _, step := range []func(context.Context) error{l.openPolicy, l.openBuilds, l.openKeys, l.openState, l.openFrozen,
-		l.openDoor, l.renewCheckpoint, l.openTree, l.openAsk, l.openIndex, l.openRegistries, l.openMirrors, l.openCondition, l.awaitAsk} {
+		l.openDoor, l.renewCheckpoint, l.openTree, l.openAsk, l.openIndex, l.openRegistries, l.openMirrors, l.openCondition,
+		l.awaitAsk} {
 		if err := step(ctx); err != nil {
 			return nil, fmt.Errorf("log: %w", err)
 		}
