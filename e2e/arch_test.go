@@ -93,7 +93,7 @@ var mayImport = map[string][]string{
 	"cargo/verdict": {"cargo", "cargo/policy", "cargo/registry", "client", "crate", "entry", "proofcheck", "evidence", "opening", "opening/signature", "build"},
 
 	"cargo/publish":    {"cargo/credential", "cargo", "client", "crate", "entry", "prover/git", "cargo/policy", "proofcheck", "prover", "cargo/registry"},
-	"cargo/credential": {"cargo", "cargo/policy", "cargo/verdict", "client", "crate", "entry", "proofcheck"},
+	"cargo/credential": {"cargo", "cargo/policy", "cargo/verdict", "client", "crate", "entry", "opening"},
 
 	"cargo/backlog":       {"entry", "crate", "client", "proofcheck", "prover", "prover/git", "cargo", "cargo/backlog/visit", "cargo/publish", "cargo/registry", "config", "opening", "internal/flock"},
 	"cargo/backlog/visit": {"prover/git"},

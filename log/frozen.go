@@ -76,6 +76,16 @@ func Freeze(ctx context.Context, cfg Config, s Successor) (_ client.Frozen, err 
 	if _, err := draft.Text(); err != nil {
 		return draft, fmt.Errorf("log: the frozen note: %w", err)
 	}
+	var signers []note.Signer
+	for _, k := range cfg.keys() {
+		if _, err := note.NewVerifier(k.VKey); err == nil { // Ed25519: ML-DSA-44 signs checkpoints, and nothing else
+			signers = append(signers, k.Signer)
+		}
+	}
+	if len(signers) == 0 {
+		return draft, errors.New("log: the frozen note is signed with Ed25519, and the log has no such key: add one to " +
+			"keys, and to the trust files, first")
+	}
 	l, err := Open(ctx, cfg)
 	if err != nil {
 		return draft, err
@@ -98,7 +108,7 @@ func Freeze(ctx context.Context, cfg Config, s Successor) (_ client.Frozen, err 
 	draft.Size, draft.Root, draft.Time = int64(head.size), head.root, time.Now().UTC().Truncate(time.Second)
 	text, err := draft.Text()
 	if err == nil {
-		draft.Signed, err = note.Sign(&note.Note{Text: text}, cfg.signers()...)
+		draft.Signed, err = note.Sign(&note.Note{Text: text}, signers...)
 	}
 	var f client.Frozen
 	if err == nil {
@@ -145,27 +155,38 @@ func (l *Log) openFrozen(context.Context) error {
 	if err != nil && !missing {
 		return err
 	}
-	switch known := l.guard.frozen; {
-	case known != nil && !bytes.Equal(raw, known):
-		if err := durable.Write(path, known, 0o644); err != nil {
-			return err
-		}
-		raw = known
+	known := l.guard.frozen
+	switch {
 	case known == nil && missing:
 		return nil
 	case known == nil && !l.cfg.ReadOnly:
 		return fmt.Errorf("%w: %s says that this log is frozen, but guard.db does not know it: use the state directory "+
 			"that belongs to this tree, or serve it with -read-only", ErrRollback, path)
 	}
-	f, err := l.policy.CheckFrozen(raw)
-	if err == nil && f.Origin != l.cfg.Origin {
-		err = fmt.Errorf("it is of another log, %q", f.Origin)
+	from, word := path, raw
+	if known != nil {
+		from, word = "guard.db, the frozen note", known
 	}
+	f, err := l.checkFrozen(word)
 	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return fmt.Errorf("%s: %w", from, err)
+	}
+	if known != nil && !bytes.Equal(raw, known) {
+		if err := durable.Write(path, known, 0o644); err != nil {
+			return err
+		}
 	}
 	l.frozen = &f
 	return nil
+}
+
+// checkFrozen verifies that a note is this log's last word.
+func (l *Log) checkFrozen(signed []byte) (client.Frozen, error) {
+	f, err := l.policy.CheckFrozen(signed)
+	if err == nil && f.Origin != l.cfg.Origin {
+		err = fmt.Errorf("it is of another log, %q", f.Origin)
+	}
+	return f, err
 }
 
 // readOnly says whether the log accepts and signs nothing, by its settings or because it has ended.

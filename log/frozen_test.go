@@ -117,6 +117,28 @@ func TestAFrozenLogSignsNothingMore(t *testing.T) {
 	w.closeLog(l)
 }
 
+// TestALogWithAnMLDSAKeyCanEnd: that key signs checkpoints and nothing else, so the other one signs the end. A
+// log without another one is told before anything is done.
+func TestALogWithAnMLDSAKeyCanEnd(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ed := Key{w.cfg.Signer, w.cfg.VKey}
+	pq := testlog.MLDSAKey(testOrigin, time.Time{})
+	pq.Time = time.Now
+	rest := strings.SplitAfterN(string(w.trust), "\n", 2)[1]
+	w.cfg.Policy = fmt.Appendf(nil, "log %s\nlog %s\n%s", pq.VKey, ed.VKey, rest)
+	w.cfg.Signer, w.cfg.VKey, w.cfg.MoreKeys = pq, pq.VKey, nil
+	if _, err := Freeze(t.Context(), w.cfg, Successor{}); err == nil || !strings.Contains(err.Error(),
+		"signed with Ed25519") {
+		t.Errorf("frozen by a key that cannot say so: %v", err)
+	}
+	w.cfg.MoreKeys = []Key{ed}
+	f := w.freeze(Successor{VKey: testlog.MLDSAKey("log.test/2027", time.Time{}).VKey})
+	if _, err := testlog.Must(client.ParsePolicy(w.trust)).CheckFrozen(f.Signed); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestAFrozenNoteOfAnotherStateIsNotBelieved: a guard that does not know of it, a note of another log or tree.
 func TestAFrozenNoteOfAnotherStateIsNotBelieved(t *testing.T) {
 	t.Parallel()
@@ -152,6 +174,35 @@ func TestAFrozenNoteOfAnotherStateIsNotBelieved(t *testing.T) {
 }
 
 // TestACopyIsServedWithoutAKey, follows what it is a copy of, and shows nothing that does not fit.
+// TestARottenFrozenNoteOfTheGuardLeavesTheFile: the tree's good note is not overwritten with it.
+func TestARottenFrozenNoteOfTheGuardLeavesTheFile(t *testing.T) {
+	t.Parallel()
+	w, l := openWorld(t)
+	w.fill(l, "a", 2)
+	w.closeLog(l)
+	f := w.freeze(Successor{})
+	file := filepath.Join(w.cfg.TreeDir, frozenFile)
+	if findings := w.fsck(true); len(findings) > 0 {
+		t.Errorf("of a frozen log that is in order: %v", findings)
+	}
+	fatalIf(t, os.Remove(file))
+	if findings := w.fsck(true); places(findings) != frozenFile || !findings[0].Repaired {
+		t.Errorf("without the file: %v", findings)
+	}
+	db := testlog.Must(guardDatabase.Open(t.Context(), filepath.Join(w.cfg.StateDir, "guard.db"), false))
+	testlog.Must(db.Exec("UPDATE frozen SET note = x'00'"))
+	fatalIf(t, db.Close())
+	if l, err := Open(t.Context(), w.cfg); err == nil || !strings.Contains(err.Error(), "guard.db, the frozen note") {
+		t.Errorf("%v, %v", l, err)
+	}
+	if findings := w.fsck(true); places(findings) != "guard.db" {
+		t.Errorf("%v", findings)
+	}
+	if b := testlog.Must(os.ReadFile(file)); !bytes.Equal(b, f.Signed) {
+		t.Errorf("the file is %q", b)
+	}
+}
+
 func TestACopyIsServedWithoutAKey(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -442,9 +493,11 @@ func TestShardsAreChecked(t *testing.T) {
 	vkey := testlog.LogKey("log.test/2027", "x").VKey
 	good := Shard{Origin: "log.test/2027", VKey: vkey, URL: "https://log.test/2027", From: "2027-01-01",
 		Until: "2028-01-01", Frozen: true}
-	fatalIf(t, checkShards([]Shard{good}))
+	pq := good
+	pq.VKey = testlog.MLDSAKey(good.Origin, time.Time{}).VKey
+	fatalIf(t, checkShards([]Shard{good, pq}))
 	for words, change := range map[string]func(*Shard){
-		"is none of a log": func(s *Shard) { s.VKey = "x" }, "must be the same": func(s *Shard) { s.Origin = "y" }, "without a slash": func(s *Shard) { s.URL += "/" },
+		"is none of a log": func(s *Shard) { s.VKey = "x" }, "it has a space": func(s *Shard) { s.VKey += " https://log.test/2027" }, "must be the same": func(s *Shard) { s.Origin = "y" }, "without a slash": func(s *Shard) { s.URL += "/" },
 		"is no day": func(s *Shard) { s.From = "2027" }, "before it begins": func(s *Shard) { s.Until = "2027-01-01" },
 	} {
 		s := good

@@ -3,6 +3,7 @@ package log
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -129,6 +131,9 @@ type shouldBe struct {
 // found takes note of what is wrong. Of more than maxFindings it only says that there are more.
 func (f *checkup) found(where, format string, args ...any) *Finding {
 	x := &Finding{Where: where, What: fmt.Sprintf(format, args...)}
+	if n := len(f.findings); n > 0 && *f.findings[n-1] == *x {
+		return f.findings[n-1]
+	}
 	switch {
 	case len(f.findings) < maxFindings:
 		f.findings = append(f.findings, x)
@@ -209,14 +214,29 @@ func (f *checkup) guard(ctx context.Context) error {
 		f.found("guard.db", "%v", err)
 	}
 	var origin string
+	var size int64
 	var root []byte
-	err = db.QueryRowContext(ctx, "SELECT origin, size, root, note FROM guard").
-		Scan(&origin, &f.signed.Size, &root, &f.signed.Note)
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+	err = db.QueryRowContext(ctx, "SELECT origin, size, root, note FROM guard").Scan(&origin, &size, &root, &f.signed.Note)
+	g := guard{keys: f.cfg.keys(), origin: f.cfg.Origin, db: db}
+	if err == nil {
+		err = g.loadFrozen(ctx)
 	}
-	if origin != f.cfg.Origin || copy(f.signed.Root[:], root) != tlog.HashSize {
-		return fmt.Errorf("%s belongs to the log %q, or is damaged", path, origin)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return fmt.Errorf("%s remembers no checkpoint: use the state directory that belongs to this tree", path)
+	case err != nil:
+		return fmt.Errorf("%s: %w", path, err)
+	case size < 0 || copy(f.signed.Root[:], root) != tlog.HashSize:
+		return fmt.Errorf("%s is damaged: %s", path, guardDatabase.Damaged)
+	}
+	if f.signed.Size = uint64(size); origin != f.cfg.Origin {
+		return fmt.Errorf("%s belongs to the log %q", path, origin)
+	}
+	if _, _, err := g.compareKeys(ctx, path, origin); err != nil {
+		f.found("guard.db", "%v", err)
+	}
+	if err := f.frozen(g.frozen); err != nil {
+		return err
 	}
 	if f.signed.Note == nil {
 		return nil
@@ -228,10 +248,53 @@ func (f *checkup) guard(ctx context.Context) error {
 	return nil
 }
 
+// frozen compares the log's last word as the guard remembers it, nil if it does not, with the file.
+func (f *checkup) frozen(known []byte) error {
+	if known != nil {
+		n, err := f.log.checkFrozen(known)
+		if err != nil || uint64(n.Size) != f.signed.Size || n.Root != f.signed.Root {
+			f.found("guard.db", "its frozen note is not one of the %d entries that were signed (%v)", f.signed.Size, err)
+			return nil
+		}
+	}
+	path := filepath.Join(f.cfg.TreeDir, frozenFile)
+	raw, err := durable.Read(path, client.MaxFrozenSize)
+	missing := errors.Is(err, fs.ErrNotExist)
+	switch {
+	case known == nil && missing, err == nil && known != nil && bytes.Equal(raw, known):
+	case known == nil:
+		f.found(frozenFile, "says that this log is frozen, but guard.db does not know it: the state is an old copy")
+	default:
+		x := f.found(frozenFile, "is not the note that guard.db remembers")
+		if f.repair {
+			if err := durable.Write(path, known, 0o644); err != nil {
+				return err
+			}
+			x.Repaired = true
+		}
+	}
+	return nil
+}
+
 const stateFile = ".state/treeState"
+
+// versionFile holds the version of Tessera's layout, which makes the file again where there is none.
+const versionFile = ".state/version"
 
 // state reads what Tessera says of the tree.
 func (f *checkup) state(context.Context) error {
+	path := filepath.Join(f.cfg.TreeDir, filepath.FromSlash(versionFile))
+	if raw, err := os.ReadFile(path); err == nil {
+		if _, err := strconv.ParseUint(string(raw), 10, 16); err != nil {
+			x := f.found(versionFile, "is no version")
+			if f.repair {
+				if err := os.Remove(path); err != nil {
+					return err
+				}
+				x.Repaired = true
+			}
+		}
+	}
 	s, err := readTreeState(f.cfg.TreeDir)
 	var pathError *fs.PathError
 	if errors.As(err, &pathError) {
@@ -277,8 +340,9 @@ func (f *checkup) openIndex(ctx context.Context) error {
 	db, err := indexDatabase.OpenReader(ctx, path, 1, "the log makes it again when it starts")
 	if err == nil {
 		if err = soundDatabase(ctx, db); err == nil {
-			f.index, err = newIndex(ctx, db)
-			return err
+			if f.index, err = newIndex(ctx, db); err == nil {
+				return nil
+			}
 		}
 		db.Close()
 	}
@@ -617,8 +681,17 @@ func (f *checkup) writeRows(ctx context.Context) error {
 		f.rows = still
 	}
 	write := f.repair && f.whole
-	for _, r := range f.rows {
-		f.found(indexFile, "the row of entry %d is not what the entry says", r.idx).Repaired = write
+	for i := 0; i < len(f.rows); {
+		first := f.rows[i].idx
+		last := first
+		for i++; i < len(f.rows) && f.rows[i].idx == last+1; i++ {
+			last++
+		}
+		what := fmt.Sprintf("the row of entry %d is not what the entry says", first)
+		if last > first {
+			what = fmt.Sprintf("the rows of the entries %d to %d are not what the entries say", first, last)
+		}
+		f.found(indexFile, "%s", what).Repaired = write
 	}
 	f.differs = len(f.rows) > 0 && !write
 	if !write {

@@ -161,7 +161,7 @@ func (g *guard) load(ctx context.Context, path, treeDir string) (changed []strin
 func (g *guard) compareKeys(ctx context.Context, path, origin string) (added, ended []string, err error) {
 	rows, err := g.db.QueryContext(ctx, "SELECT vkey FROM key WHERE ended IS NULL ORDER BY added, vkey")
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
 	}
 	defer rows.Close()
 	var known []string

@@ -25,8 +25,8 @@ type healthBody struct {
 
 type healthWitness struct {
 	Name  string    `json:"name"`
-	OK    time.Time `json:"last_cosigned"`      // when a valid cosignature came; zero: not since the start
-	Size  int64     `json:"last_cosigned_size"` // of the tree that it was for
+	OK    time.Time `json:"last_cosigned,omitzero"` // when a valid cosignature came; missing: not since the start
+	Size  int64     `json:"last_cosigned_size"`     // of the tree that it was for
 	Error string    `json:"error,omitempty"`
 }
 

@@ -347,7 +347,7 @@ func check(ctx context.Context, cfg Config, say func(name string, err error), st
 		{"proving keys", l.openKeys},
 		{"registries", func(context.Context) error { return l.SetRegistries(cfg.Registries, cfg.RegistryRequests) }},
 		{"tree and guard", func(ctx context.Context) error {
-			if !state {
+			if !state || cfg.ReadOnly { // a copy's guard remembers nothing
 				return nil
 			}
 			return l.checkGuard(ctx)

@@ -8,12 +8,11 @@ import (
 	"strings"
 	"time"
 
-	"cratelog/cargo/policy"
 	"cratelog/client"
 	"cratelog/crate"
 	"cratelog/entry"
 	"cratelog/internal/durable"
-	"cratelog/proofcheck"
+	"cratelog/opening"
 )
 
 // ready says whether all is done for an upload that can be done before it, where a log takes only
@@ -21,7 +20,7 @@ import (
 // satisfies the policy; and such a log answers, with a checkpoint that is its own. logs are those
 // that answered, and have no entry. It returns the origin of the log.
 func (l *Logged) ready(ctx context.Context, u Upload, logs []*client.Log) (origin string, err error) {
-	if err := l.entryReady(u); err != nil {
+	if err := l.entryReady(ctx, u); err != nil {
 		return "", err
 	}
 	var why []error
@@ -60,7 +59,7 @@ func (r *Reader) backed(signed []byte) (origin string, err error) {
 }
 
 // entryReady looks for the entry that "cargo zkp publish" keeps with its .crate.
-func (l *Logged) entryReady(u Upload) error {
+func (l *Logged) entryReady(ctx context.Context, u Upload) error {
 	var why []string
 	for _, dir := range l.Dirs {
 		file := func(ext string) string { return Dir(dir).File(u.Name, u.Version, ext) }
@@ -72,8 +71,14 @@ func (l *Logged) entryReady(u Upload) error {
 		if err == nil {
 			archive, err = durable.Read(file(ExtCrate), crate.DefaultLimits.Compressed)
 		}
+		var opened []byte // nil for none, which may do
 		if err == nil {
-			err = l.Reader.unlogged(raw, archive, u)
+			if opened, err = durable.Read(file(ExtOpening), opening.MaxSize); errors.Is(err, os.ErrNotExist) {
+				err = nil
+			}
+		}
+		if err == nil {
+			err = l.Reader.unlogged(ctx, raw, archive, opened, u)
 		}
 		if err == nil {
 			return nil
@@ -86,26 +91,14 @@ func (l *Logged) entryReady(u Upload) error {
 	return errors.New(strings.Join(why, "\n"))
 }
 
-// unlogged verifies an entry that stands in no log under the policy, but for openings, which come with
-// the submission, and compares it with what is uploaded.
-func (r *Reader) unlogged(raw, archive []byte, u Upload) error {
-	proofs, err := proofcheck.New(r.policy.Programs)
-	if err != nil {
-		return err
-	}
-	pkg := policy.Package{Name: u.Name, Version: u.Version, Registry: u.Index}
-	got, err := client.VerifyUnlogged(archive, raw, proofs, r.policy.RulesFor(pkg, time.Now()))
-	if err != nil {
-		return err
-	}
-	if got.SHA256 != u.SHA256 {
-		return fmt.Errorf("it is about another .crate of this version, with SHA-256 %x, made of commit %x", got.SHA256,
+// unlogged verifies an entry that stands in no log, and compares it with what is uploaded.
+func (r *Reader) unlogged(ctx context.Context, raw, archive, opening []byte, u Upload) error {
+	got, err := r.Entry(ctx, raw, archive, opening, u.pkg())
+	if err == nil && got.SHA256 != u.SHA256 {
+		err = fmt.Errorf("it is about another .crate of this version, with SHA-256 %x, made of commit %x", got.SHA256,
 			got.Commit)
 	}
-	if odd := r.policy.Unexpected(u.Name, u.Version, fmt.Sprintf("%x", got.Commit), got.Path); odd != "" {
-		return errors.New(odd)
-	}
-	return nil
+	return err
 }
 
 func (l *Logged) note(u Upload, origin string) {

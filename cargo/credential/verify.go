@@ -49,13 +49,30 @@ func (r *Reader) Verify(ctx context.Context, bundle, raw, opening []byte, pkg po
 		}
 	}
 	answer, err := r.checker.Bundle(ctx, g)
-	if e := verdict.Explain(err); e != nil && e.Status == verdict.Violation {
-		return nil, outcome.Refuse(err)
-	}
 	if err != nil {
-		return nil, err
+		return nil, refused(err)
 	}
 	return answer.Result, nil
+}
+
+// Entry is Verify of an entry that stands in no log yet: all that a reader with this policy will ask for but
+// what the log shows. So nothing is uploaded, or logged for ever, that the policy will not have.
+func (r *Reader) Entry(ctx context.Context, entryBytes, raw, opening []byte, pkg policy.Package) (*client.Result, error) {
+	c, err := crate.Read(raw, pkg.Name, pkg.Version, crate.DefaultLimits)
+	if err != nil {
+		return nil, outcome.Refuse(err)
+	}
+	result, err := r.checker.Entry(ctx, entryBytes, raw, verdict.Given{Crate: c, Opening: opening, Registry: pkg.Registry,
+		Rules: r.policy.RulesFor(pkg, time.Now())})
+	return result, refused(err)
+}
+
+// refused marks an error of a check that was made.
+func refused(err error) error {
+	if e := verdict.Explain(err); e != nil && e.Status == verdict.Violation {
+		return outcome.Refuse(err)
+	}
+	return err
 }
 
 // Query asks a log about a package for what the policy accepts.

@@ -273,6 +273,12 @@ func TestTheProviderAsksForAnEntryThatIsReadyWhereTheLogAsksTheRegistry(t *testi
 	plain("it is about another .crate of this version")
 	s.git(s.dir, "reset", "-q", "--hard", "HEAD^")
 
+	// Readers will ask for the opening: so does the provider.
+	settings := filepath.Join(s.dir, "zkp.toml")
+	s.write(settings, "version = 1\nopening = \"required\"\n")
+	plain("there is no opening of hello-publish 0.1.0", "zkp.toml requires openings")
+	fatalIf(t, os.Remove(settings))
+
 	plain("hello-publish 0.1.0 may be published, and is to be logged when the registry lists it", "cargo zkp publish --log-only")
 	if s.logged() != 0 {
 		t.Error("logged")
@@ -280,5 +286,37 @@ func TestTheProviderAsksForAnEntryThatIsReadyWhereTheLogAsksTheRegistry(t *testi
 	s.mustRun(s.quick, logOnly)
 	if s.logged() != 1 || s.forger.made != 1 {
 		t.Errorf("%d proofs, log of %d", s.forger.made, s.logged())
+	}
+}
+
+// TestWhatThePolicyWillNotHaveIsNeitherUploadedNorLogged: what readers will ask for is asked for before the
+// upload, or the entry that cannot be taken back.
+func TestWhatThePolicyWillNotHaveIsNeitherUploadedNorLogged(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo package many times")
+	}
+	for name, site := range map[string]func(*testing.T) *site{"upload, then log": newBackedSite, "log, then upload": newSite} {
+		t.Run(name, func(t *testing.T) {
+			s := site(t)
+			s.release("0.1.0") // private: there is no opening
+			settings := filepath.Join(s.dir, "zkp.toml")
+			s.write(settings, "version = 1\nopening = \"required\"\n")
+			s.refused(nothing, "your own policy does not accept it", "there is no opening of hello-publish 0.1.0", "zkp.toml requires openings")
+			s.refused(dryRun, "there is no opening of hello-publish 0.1.0")
+			s.write(settings, "version = 1\n[[expect]]\ncrate = \"hello-publish\"\npath = \"elsewhere\"\n")
+			s.refused(nothing, "your own policy does not accept it", "elsewhere")
+			s.uploads(0)
+			if s.logged() != 0 {
+				t.Error("logged")
+			}
+			s.write(settings, "version = 1\nopening = \"required\"\n")
+			open := func(c *Config) { c.Opening = new(true) }
+			if name == "upload, then log" {
+				s.mustRun(s.quick, open)
+			} else {
+				s.mustRun(open)
+			}
+			s.uploads(1)
+		})
 	}
 }

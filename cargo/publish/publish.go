@@ -420,8 +420,26 @@ func (r *run) proveOne(ctx context.Context, j *job) (err error) {
 	return nil
 }
 
+// acceptable refuses, before anything is logged or uploaded, what the publisher's own policy would not have
+// of a log either.
+func (r *run) acceptable(ctx context.Context) error {
+	for _, j := range r.jobs {
+		if j.bundle != nil || r.reader == nil {
+			continue
+		}
+		if _, err := r.reader.Entry(ctx, j.entryBytes, j.raw, j.opening, r.pkg(j)); err != nil {
+			return fmt.Errorf("%s: your own policy does not accept it: %w\nnothing was logged or published in this run",
+				j.member, err)
+		}
+	}
+	return nil
+}
+
 // submit hands to the log what it does not have, and verifies its answers.
 func (r *run) submit(ctx context.Context) error {
+	if err := r.acceptable(ctx); err != nil {
+		return err
+	}
 	r.tellOrder(ctx)
 	if r.DryRun {
 		r.Report.Status("Finished", "dry run: nothing was logged or published; proofs are kept in %s", r.store.Dir)

@@ -172,7 +172,7 @@ func TestALogThatIsDownOrLiesStopsEverything(t *testing.T) {
 	t.Setenv("CARGO_HOME", s.home)
 	s.refused(func(c *Config) { c.Log = elsewhere.world.URL }, "the log's answer cannot be believed", "nothing was published")
 	// A reader who does not accept what anybody can forge.
-	s.refused(func(c *Config) { c.Policy.Development = false }, "the log's answer cannot be believed", "--development")
+	s.refused(func(c *Config) { c.Policy.Development = false }, "your own policy does not accept it", "nothing was logged", "--development")
 	if s.arrived() != nil {
 		t.Error("something was published")
 	}

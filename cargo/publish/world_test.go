@@ -84,7 +84,7 @@ func newSiteWith(t *testing.T, cfg loopback.Config, edit ...func(*site, *loopbac
 	s.git("", "init", "-q", "--bare", "--object-format=sha1", origin)
 	s.git("", "init", "-q", "--object-format=sha1", s.dir)
 	s.git(s.dir, "remote", "add", "origin", origin)
-	s.write(filepath.Join(s.dir, ".gitignore"), "/target\nCargo.lock\n")
+	s.write(filepath.Join(s.dir, ".gitignore"), "/target\nCargo.lock\nzkp.toml\n")
 	return s
 }
 

@@ -186,12 +186,15 @@ func refuse(reason error, remedy, format string, args ...any) error {
 	return &Error{Message: fmt.Sprintf(format, args...), Remedy: remedy, err: reason}
 }
 
-func notLogged(w Want, s *source) error {
-	url := "URL"
+func notLogged(w Want, s *source, p *policy.Policy) error {
+	url, soon := "URL", ""
 	if s.log != nil {
 		url = s.log.URL
 	}
-	return refuse(client.ErrNotLogged, fmt.Sprintf("Ask its author to publish with a proof, prove it yourself with \"cargo zkp "+
+	if p.RegistryBacked(s.origin) {
+		soon = "If it was published within the last minutes, try again soon: this log takes a crate after the upload. "
+	}
+	return refuse(client.ErrNotLogged, soon+fmt.Sprintf("Ask its author to publish with a proof, prove it yourself with \"cargo zkp "+
 		"prove %s@%s --log %s\", or make an exception in zkp.toml", w.Name, w.Version, url),
 		"the log %s has no entry for %s %s: no one has proved this version there, or not as the policy asks for", s.origin,
 		w.Name, w.Version)

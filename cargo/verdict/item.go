@@ -410,7 +410,7 @@ func (it *item) judge() (Status, error) {
 			cached = graver(cached, a.err)
 		case a.bad, a.cached: // damaged, or not there: as good as nothing
 		case errors.Is(a.err, client.ErrNotLogged):
-			missing = cmp.Or(missing, notLogged(it.want, a.source))
+			missing = cmp.Or(missing, notLogged(it.want, a.source, it.c.cfg.Policy))
 		default:
 			network = cmp.Or(network, unreachable(it.want, a.source, a.err))
 		}

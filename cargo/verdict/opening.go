@@ -50,18 +50,23 @@ type wanted struct {
 // wants finds out what the policy says about an opening of a bundle, and reads those at hand.
 // Nothing of the bundle is verified.
 func (it *item) wants(bundle []byte) {
+	var e *entry.Entry
+	if proof, err := client.ParseProof(bundle); err == nil {
+		e, _ = entry.Parse(proof.Extra)
+	}
+	it.wantsOf(e)
+}
+
+// wantsOf is wants of the bundle's entry; nil for one that verifying the bundle will complain of.
+func (it *item) wantsOf(e *entry.Entry) {
 	w, p := it.want, it.c.cfg.Policy
 	pkg := policy.Package{Name: w.Name, Version: w.Version, Registry: w.Demand.Registry}
 	it.opened, it.openedRaw = nil, nil
 	it.open = wanted{because: p.Opening(pkg, it.rules.Now), signers: p.Signers(pkg), known: p.Known()}
-	proof, err := client.ParseProof(bundle)
-	if err != nil {
-		return // which verifying it will say
-	}
-	e, err := entry.Parse(proof.Extra)
-	if err != nil {
+	if e == nil {
 		return
 	}
+	var err error
 	if it.open.id, err = e.Identity(); err != nil {
 		return
 	}
@@ -133,7 +138,7 @@ func (it *item) opens(ctx context.Context) {
 		return
 	}
 	opened, raw, why := tryOpenings(it.open.local, claim, files)
-	if opened == nil && ask && (why == nil || errors.Is(why, opening.ErrMalformed)) {
+	if opened == nil && ask && it.current.source != nil && (why == nil || errors.Is(why, opening.ErrMalformed)) {
 		try := func(b []byte) bool {
 			opened, raw, why = tryOpenings([][]byte{b}, claim, files)
 			return why == nil || !errors.Is(why, opening.ErrMalformed)
@@ -333,6 +338,10 @@ func (c *Checker) keepOpening(identity [sha256.Size]byte, raw []byte) {
 // its proof holds: the keys of its program were forged with, or SHA-1 was.
 func (c *Checker) contradicted(it *item, list *crate.List, x *opening.Contradiction) error {
 	r := it.result
+	if it.current.source == nil { // no log holds it, so there is nobody to convict
+		return refuse(ErrContradicted, "Submit it nowhere, and make the entry and the opening again",
+			"the commit's own objects contradict the entry about %s %s: %s", r.Name, r.Version, x.Why)
+	}
 	what := fmt.Sprintf("the claim about %s %s is FALSE: %s. Its proof, of the program %x, holds all the same: whoever made "+
 		"that program's keys, or has their secrets, forged it", r.Name, r.Version, x.Why, r.Program)
 	path, err := c.writeEvidence(it, "contradicted", func(l evidence.Leaf, program []byte,

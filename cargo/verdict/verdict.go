@@ -352,6 +352,31 @@ func (c *Checker) Bundle(ctx context.Context, g Given) (*Answer, error) {
 	return &Answer{it.result, it.opened, v.Notes, it.versions.by, it.versions.why}, nil
 }
 
+// Entry decides about an entry that stands in no log yet, as Bundle will when it does: proof, .crate, and what
+// the policy asks for, but for what a log shows. raw is what g.Crate was read from; g.Bundle and g.From do
+// not count. Nobody is asked.
+func (c *Checker) Entry(ctx context.Context, entryBytes, raw []byte, g Given) (*client.Result, error) {
+	var v Verdict
+	it := &item{c: c, verdict: &v, given: &g, rules: g.Rules, crate: g.Crate, want: Want{Name: g.Rules.Name,
+		Version: g.Rules.Version, Demand: policy.Demand{Package: policy.Package{Registry: g.Registry}}}}
+	var err error
+	if it.result, err = client.VerifyUnlogged(raw, entryBytes, c.proofs, g.Rules); errors.Is(err, client.ErrProof) {
+		err = refuse(client.ErrProof, "Remove the entry, and make it again", "the entry's proof does not hold") // no log took it
+	}
+	if err != nil {
+		it.decide(Violation, err)
+		return nil, c.explained(&v)
+	}
+	it.state = holding
+	it.wantsOf(it.result.Entry)
+	it.opens(ctx)
+	it.release()
+	if err := c.explained(&v); err != nil {
+		return nil, err
+	}
+	return it.result, nil
+}
+
 // run decides about items and fills their verdicts. Each round takes every item to
 // a bundle whose proof alone is to be checked, and checks those together; a bundle
 // that fails there sends its item into the next round, with its next bundle.

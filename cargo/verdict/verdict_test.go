@@ -138,6 +138,18 @@ func TestABadProofInABatchIsNamedAndFailsAlone(t *testing.T) {
 	}
 }
 
+// TestALogThatTakesCratesAfterTheUploadMayNotHaveOneYet: who reads in the minutes between is told so.
+func TestALogThatTakesCratesAfterTheUploadMayNotHaveOneYet(t *testing.T) {
+	for settings, soon := range map[string]bool{dev: false, dev + "registry-backed = [\"log.example/a\"]\n": true} {
+		_, p, wants := hello(t, settings)
+		v := p.all(p.want("nobody", "1.0.0", read(t, wants[0].Path)))[0]
+		refused(t, v, Violation, "not-logged", "no one has proved this version there")
+		if strings.Contains(v.Err.Error(), "published within the last minutes, try again soon") != soon {
+			t.Errorf("%v", v.Err)
+		}
+	}
+}
+
 func TestWhatIsNotVerifiedIsNamed(t *testing.T) {
 	l, p, wants := hello(t, dev)
 	raw := read(t, wants[0].Path)

@@ -14,12 +14,13 @@ import (
 func check(ctx context.Context, args []string, stdout io.Writer, accepted programs) error {
 	fs := flag.NewFlagSet("check", flag.ContinueOnError)
 	file := fs.String("config", "", "settings `FILE`")
+	readOnly := fs.Bool("read-only", false, "look at what serve -read-only would")
 	asJSON := fs.Bool("json", false, "print JSON")
 	if err := daemon.Parse(fs, args, "config"); err != nil {
 		return err
 	}
 	var c daemon.Checks
-	s, cfg, err := load(*file)
+	s, cfg, err := loadFor(*file, *readOnly)
 	c.Add("settings, key, trust file and sets can be read", err)
 	if err == nil {
 		if cfg.Proofs, err = accepted(s.Programs, s.Development); err != nil {
@@ -27,7 +28,9 @@ func check(ctx context.Context, args []string, stdout io.Writer, accepted progra
 		} else {
 			log.Check(ctx, cfg, c.Add)
 		}
-		c.Add("tree can be written", daemon.Writable(cfg.TreeDir))
+		if !cfg.ReadOnly {
+			c.Add("tree can be written", daemon.Writable(cfg.TreeDir))
+		}
 		c.Add("state can be written", daemon.Writable(cfg.StateDir))
 		c.Listen(ctx, s.Listen, "/v1/log", func(body []byte) bool {
 			var about struct {

@@ -51,7 +51,17 @@ func TestALogEnds(t *testing.T) {
 
 	fatalIf(t, os.Remove(filepath.Join(s.dir, "key.pem")))
 	s.wantNoStart(programs, "key.pem")
+	if out, err := logd("check", "-config", config); err == nil || !strings.Contains(out, "key.pem") {
+		t.Errorf("check misses no key: %v\n%s", err, out)
+	}
+	if out, err := logd("check", "-config", config, "-read-only"); err != nil {
+		t.Errorf("check -read-only: %v\n%s", err, out)
+	}
 	p = s.start("logd", "serve", "-read-only")
+	var health struct{ Witnesses []map[string]any }
+	if p.get("/healthz", &health); len(health.Witnesses) == 0 || health.Witnesses[0]["last_cosigned"] != nil {
+		t.Errorf("nothing was cosigned since the start: %v", health.Witnesses)
+	}
 	c := &client.Log{URL: p.url}
 	if got := testlog.Must(c.Frozen(t.Context())); string(got) != text {
 		t.Errorf("%s", got)

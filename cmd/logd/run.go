@@ -21,7 +21,8 @@ const usage = `logd is the server of a transparent log of crate proofs.
 	logd serve -config FILE [-ready-file FILE] [-read-only]
 	                                       serve until SIGINT or SIGTERM; SIGHUP: take the settings over again;
 	                                       -read-only: a copy of the tree, without a key
-	logd check -config FILE [-json]        look at all that serve would, and change nothing
+	logd check -config FILE [-read-only] [-json]
+	                                       look at all that serve would, and change nothing
 	logd fsck -config FILE [-repair]       compare all that is on the disk; with -repair the log must be stopped
 	logd freeze -config FILE [-successor VKEY [-url URL]] [-reason TEXT]
 	                                       end the log for good: sign that nothing follows, and who follows

@@ -253,6 +253,13 @@ func (s *transit) rotate(t *testing.T) {
 	s.versions = append(s.versions, key)
 }
 
+// do changes the double between requests.
+func (s *transit) do(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f()
+}
+
 func (s *transit) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -312,17 +319,18 @@ func TestAKeyInATransitEngineSigns(t *testing.T) {
 	wantSigns(t, key)
 
 	t.Run("answers that get lost", func(t *testing.T) {
-		s.lose = 2
-		before := s.signed
+		s.do(func() { s.lose = 2 })
+		var before, after int
+		s.do(func() { before = s.signed })
 		wantSigns(t, key)
-		if s.signed < before+5 {
-			t.Errorf("%d signatures: the double lost nothing", s.signed-before)
+		if s.do(func() { after = s.signed }); after < before+5 {
+			t.Errorf("%d signatures: the double lost nothing", after-before)
 		}
-		s.lose = 100
+		s.do(func() { s.lose = 100 })
 		if _, err := key.Sign(nil, []byte("x"), crypto.Hash(0)); err == nil || !strings.Contains(err.Error(), "does not answer") {
 			t.Errorf("%v", err)
 		}
-		s.lose = 0
+		s.do(func() { s.lose = 0 })
 	})
 	t.Run("a rotated key", func(t *testing.T) {
 		first := key.Public().(ed25519.PublicKey)
@@ -339,20 +347,20 @@ func TestAKeyInATransitEngineSigns(t *testing.T) {
 			t.Error("version 2 has the key of version 1")
 		}
 		wantSigns(t, second)
-		s.newest = true
+		s.do(func() { s.newest = true })
 		if sig, err := key.Sign(nil, []byte("x"), crypto.Hash(0)); sig != nil || err == nil || !strings.Contains(err.Error(), "another version than 1") {
 			t.Errorf("%x, %v", sig, err)
 		}
-		s.newest = false
+		s.do(func() { s.newest = false })
 	})
 	t.Run("a service in trouble", func(t *testing.T) {
 		for status, want := range map[int]string{503: "503", 429: "429", 400: "400", 204: "204"} {
-			s.fail = status
+			s.do(func() { s.fail = status })
 			if sig, err := key.Sign(nil, []byte("x"), crypto.Hash(0)); sig != nil || err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%d: %x, %v", status, sig, err)
 			}
 		}
-		s.fail = 0
+		s.do(func() { s.fail = 0 })
 		write(t, filepath.Join(dir, "token"), "an old token\n", 0o600)
 		if _, err := key.Sign(nil, []byte("x"), crypto.Hash(0)); err == nil || !strings.Contains(err.Error(), "the token does not allow") {
 			t.Errorf("%v", err)

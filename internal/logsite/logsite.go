@@ -80,7 +80,7 @@ func Start(ctx context.Context, bin, dir, settings string, files int) (s *Site, 
 	if err := os.WriteFile(filepath.Join(dir, "trust.policy"), []byte(policy), 0o644); err != nil {
 		return s, err
 	}
-	text := fmt.Sprintf("origin = %q\nlisten = \"127.0.0.1:0\"\nkey = \"log.pem\"\ntree = \"tree\"\nstate = \"state\"\n"+
+	text := fmt.Sprintf("origin = %q\nlisten = \"127.0.0.1:0\"\nkeys = [\"log.pem\"]\ntree = \"tree\"\nstate = \"state\"\n"+
 		"trust = \"trust.policy\"\ndevelopment = true\n%s", Origin, settings)
 	if err := os.WriteFile(filepath.Join(dir, "logd.toml"), []byte(text), 0o644); err != nil {
 		return s, err

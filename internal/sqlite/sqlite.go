@@ -2,6 +2,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -67,9 +68,17 @@ func (o *Owned) Open(ctx context.Context, path string, create bool, args ...any)
 		return nil, err
 	}
 	if err := o.prepare(ctx, db, create, args); err != nil {
-		return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), db.Close())
+		return nil, errors.Join(fmt.Errorf("database %s: %w", path, o.advise(err)), db.Close())
 	}
 	return db, nil
+}
+
+// advise adds what to do about a damaged file.
+func (o *Owned) advise(err error) error {
+	if !IsDamaged(err) {
+		return err
+	}
+	return fmt.Errorf("%w; %s", err, cmp.Or(o.Damaged, o.Advice))
 }
 
 // OpenReader opens an existing database for reading only, with so many connections.
@@ -88,7 +97,7 @@ func (o *Owned) OpenReader(ctx context.Context, path string, conns int, missing 
 			version, o.Version)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), db.Close())
+		return nil, errors.Join(fmt.Errorf("database %s: %w", path, o.advise(err)), db.Close())
 	}
 	return db, nil
 }

@@ -1,6 +1,8 @@
 package sqlite
 
 import (
+	"bytes"
+	"cmp"
 	"database/sql"
 	"errors"
 	"io/fs"
@@ -72,6 +74,23 @@ func TestEveryConnectionIsDurable(t *testing.T) {
 				if err := c.QueryRowContext(t.Context(), "PRAGMA "+pragma).Scan(&got); err != nil || got != want {
 					t.Errorf("%s = %q, %v; want %s", pragma, got, err, want)
 				}
+			}
+		}
+	}
+}
+
+func TestOfADamagedFileItIsSaidWhatToDo(t *testing.T) {
+	for name, o := range kinds {
+		path := filepath.Join(t.TempDir(), "db")
+		db, err := o.Open(t.Context(), path, o.Init != "", "")
+		fatalIf(t, errors.Join(err, db.Close()))
+		fatalIf(t, os.WriteFile(path, bytes.Repeat([]byte("rotten. "), 1024), 0o600))
+		for what, open := range map[string]func() (*sql.DB, error){
+			"owner":  func() (*sql.DB, error) { return o.Open(t.Context(), path, false, "") },
+			"reader": func() (*sql.DB, error) { return o.OpenReader(t.Context(), path, 1, "") },
+		} {
+			if _, err := open(); err == nil || !strings.Contains(err.Error(), cmp.Or(o.Damaged, o.Advice)) {
+				t.Errorf("%s, %s: %v", name, what, err)
 			}
 		}
 	}

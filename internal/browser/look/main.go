@@ -23,7 +23,7 @@ import (
 )
 
 func main() {
-	dir := flag.String("o", "", "directory for the screenshots; must exist; none are written without it")
+	dir := flag.String("o", "", "directory for the screenshots; none are written without it")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -34,6 +34,11 @@ func main() {
 var odd = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
 
 func look(ctx context.Context, dir string, urls []string, out io.Writer) error {
+	if dir != "" {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
 	axe, err := browser.Axe(ctx)
 	if err != nil {
 		return err
