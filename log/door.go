@@ -68,7 +68,8 @@ func (d *Door) complete() error {
 	setDefault(&d.SpoolMemory, 64<<20)
 	setDefault(&d.AccessLog, AccessSubmissions)
 	switch {
-	case min(d.Connections, d.SubmissionsPerMinute, d.SubmissionsBurst) < 0, min(d.LeastSpeed, d.SpoolBytes, d.SpoolMemory) < 0,
+	case min(d.Connections, d.SubmissionsPerMinute, d.SubmissionsBurst) < 0,
+		min(d.LeastSpeed, d.SpoolBytes, d.SpoolMemory) < 0,
 		min(d.QueueWait.Duration, d.UploadGrace.Duration) < 0:
 		return errors.New("a limit of [door] is negative")
 	case d.AccessLog != AccessSubmissions && d.AccessLog != AccessAll && d.AccessLog != AccessOff:

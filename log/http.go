@@ -309,8 +309,10 @@ type aboutLimits struct {
 
 func (l *Log) aboutBody() aboutBody {
 	b := aboutBody{
-		Origin: l.cfg.Origin, VKey: l.cfg.VKey, Version: version.String(), Development: l.cfg.Development, Size: l.published.head().size,
-		Registries: l.registrySubjects(), Openings: l.cfg.Openings, Limits: aboutLimits{entry.MaxSize, l.limits.Crate.Compressed},
+		Origin: l.cfg.Origin, VKey: l.cfg.VKey, Version: version.String(), Development: l.cfg.Development,
+		Size:       l.published.head().size,
+		Registries: l.registrySubjects(), Openings: l.cfg.Openings,
+		Limits: aboutLimits{entry.MaxSize, l.limits.Crate.Compressed},
 	}
 	for _, p := range l.cfg.Proofs.Programs() {
 		b.Programs = append(b.Programs, aboutProgram{

@@ -255,7 +255,8 @@ func (x *registryIndex) failed(err error, name string) *registryFailure {
 	now := x.log.registryNow()
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	silent := status == nil || status.Status == http.StatusTooManyRequests || status.Status >= http.StatusInternalServerError
+	silent := status == nil || status.Status == http.StatusTooManyRequests ||
+		status.Status >= http.StatusInternalServerError
 	if silent {
 		x.paused = now.Add(f.wait)
 	}

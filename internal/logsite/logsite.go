@@ -45,7 +45,8 @@ type Site struct {
 
 // Build builds logd and witness into dir. The working directory must be in this module.
 func Build(ctx context.Context, dir string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", dir+string(filepath.Separator), "cratelog/cmd/logd", "cratelog/cmd/witness")
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", dir+string(filepath.Separator), "cratelog/cmd/logd",
+		"cratelog/cmd/witness")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}
@@ -62,7 +63,8 @@ func Start(ctx context.Context, bin, dir, settings string, files int) (s *Site, 
 			err = errors.Join(err, s.Close(), errors.New(s.Output.String()))
 		}
 	}()
-	vkey, err := output(ctx, filepath.Join(bin, "logd"), "keygen", "-origin", Origin, "-out", filepath.Join(dir, "log.pem"))
+	vkey, err := output(ctx, filepath.Join(bin, "logd"), "keygen", "-origin", Origin, "-out",
+		filepath.Join(dir, "log.pem"))
 	if err != nil {
 		return s, err
 	}
@@ -112,7 +114,8 @@ func (s *Site) serve(ctx context.Context, program, name string, files int) (cmd 
 	args := []string{"serve", "-config", filepath.Join(s.Dir, name+".toml"), "-ready-file", ready}
 	cmd = exec.Command(program, args...)
 	if files > 0 {
-		cmd = exec.Command("sh", append([]string{"-c", `ulimit -n "$0" && exec "$@"`, strconv.Itoa(files), program}, args...)...)
+		cmd = exec.Command("sh", append([]string{"-c", `ulimit -n "$0" && exec "$@"`, strconv.Itoa(files), program},
+			args...)...)
 	}
 	if name == "logd" {
 		cmd.Stderr = s.Output
@@ -235,7 +238,8 @@ func makeOne(f *forge.Forger, name string, size int, random *rand.Rand) (Submiss
 	const version, parts = "1.0.0", 18
 	files := []forge.File{forge.Manifest(name, version), {Path: "src/lib.rs", Content: "// " + name + "\n"}}
 	for i := range parts {
-		files = append(files, forge.File{Path: fmt.Sprintf("src/part_%d.rs", i), Content: forge.Source(random, size*27/10/parts)})
+		files = append(files, forge.File{Path: fmt.Sprintf("src/part_%d.rs", i),
+			Content: forge.Source(random, size*27/10/parts)})
 	}
 	raw, err := forge.Pack(name, version, files...)
 	if err != nil {
