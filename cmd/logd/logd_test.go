@@ -518,7 +518,7 @@ func TestTheRegistriesOfTheSettings(t *testing.T) {
 	fatalIf(t, os.WriteFile(filepath.Join(dir, "two"), []byte("a\nb\n"), 0o600))
 	read := func(tables string) ([]log.Registry, int, error) {
 		file := filepath.Join(dir, "logd.toml")
-		fatalIf(t, os.WriteFile(file, []byte("origin = \"log.example/x\"\nlisten = \"127.0.0.1:0\"\nkey = \"log-key.pem\"\ntree = \"tree\"\n"+
+		fatalIf(t, os.WriteFile(file, []byte("origin = \"log.example/x\"\nlisten = \"127.0.0.1:0\"\nkeys = [\"log-key.pem\"]\ntree = \"tree\"\n"+
 			"state = \"state\"\ntrust = \"trust.policy\"\nregistry_requests = 7\n"+tables), 0o644))
 		_, cfg, err := load(file)
 		return cfg.Registries, cfg.RegistryRequests, err
