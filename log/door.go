@@ -248,6 +248,9 @@ type bucket struct {
 // falseProofCost is how many submissions a false proof counts for. Nobody brings many of them by mistake.
 const falseProofCost = 300
 
+// bytesOfOne is how much may come with a submission that counts for one: it counts for one more for each as many.
+const bytesOfOne = 256 << 10
+
 // badCrateCost is how many submissions a .crate counts for that is refused although its proof holds, and was checked
 // for so long.
 func badCrateCost(used time.Duration) float64 { return 20 + 5*float64(used.Milliseconds()) }

@@ -84,7 +84,8 @@ type body struct {
 }
 
 // read reads the body of a request, which may have at most limit bytes. It waits only as long as the
-// spool's least speed allows. Errors are Refusals. The body must be closed.
+// spool's least speed allows. Errors are Refusals. The body must be closed; beside an error it is, and only
+// says how much came.
 func (p *spool) read(w http.ResponseWriter, r *http.Request, limit int64, cut func()) (*body, error) {
 	rc := http.NewResponseController(w)
 	b := &body{spool: p, client: web.Client(r), begun: p.now()}
@@ -105,13 +106,17 @@ func (p *spool) read(w http.ResponseWriter, r *http.Request, limit int64, cut fu
 		if err != nil {
 			err = b.explain(err)
 			b.close()
-			return nil, err
+			return b, err
 		}
 	}
 }
 
+// skipPause is between two chunks of a body that is skipped: 1 MB/s.
+const skipPause = 64 * time.Millisecond
+
 // skip reads the body of a request that is refused, in the time that it would have to be accepted: a client
-// that still writes would not see an early answer. One that waits to be asked for it is not.
+// that still writes would not see an early answer. One that waits to be asked for it is not. It does not
+// hurry, so that whoever is told to wait does.
 func (p *spool) skip(w http.ResponseWriter, r *http.Request, limit int64) {
 	if r.Header.Get("Expect") != "" {
 		return
@@ -123,6 +128,7 @@ func (p *spool) skip(w http.ResponseWriter, r *http.Request, limit int64) {
 		if b.size += n; err != nil {
 			return
 		}
+		time.Sleep(skipPause)
 	}
 }
 
