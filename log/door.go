@@ -228,6 +228,9 @@ func (l *Log) doorProblems() (out []string) {
 	if l.door.busy.within(30 * time.Second) {
 		out = append(out, "the door is full: submissions have waited for a check in vain within the last 30 s")
 	}
+	if err := l.door.spool.failure(30 * time.Second); err != nil {
+		out = append(out, "storage: an upload could not be kept within the last 30 s: "+err.Error())
+	}
 	return out
 }
 

@@ -220,6 +220,28 @@ func TestAClientIsToldToWait(t *testing.T) {
 	}
 }
 
+// TestWhoStillWritesIsToldWhy an upload was given up, here because its file cannot be made; and so is the operator.
+func TestWhoStillWritesIsToldWhy(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	l := w.open()
+	fatalIf(t, os.RemoveAll(l.door.spool.dir))
+	srv := httptest.NewServer(l.Handler())
+	defer srv.Close()
+	conn := testlog.Must(net.Dial("tcp", srv.Listener.Addr().String()))
+	defer conn.Close()
+	head, body := upload(t, nil, make([]byte, 6<<20))
+	testlog.Must(io.WriteString(conn, head))
+	testlog.Must(conn.Write(body)) // all of it, as clients do that look for an answer only then
+	answer := string(testlog.Must(io.ReadAll(conn)))
+	if !strings.HasPrefix(answer, "HTTP/1.1 503 ") || !strings.Contains(answer, string(StorageFailed)) {
+		t.Errorf("%.500q", answer)
+	}
+	if p := l.doorProblems(); len(p) != 1 || !strings.Contains(p[0], "no such file or directory") {
+		t.Errorf("health says %q", p)
+	}
+}
+
 // TestLargeBodiesCountForMore, whatever is in them, also those that are too large; and one that says at once that it
 // is takes no room.
 func TestLargeBodiesCountForMore(t *testing.T) {

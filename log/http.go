@@ -170,6 +170,10 @@ func (l *Log) withForm(w http.ResponseWriter, r *http.Request, f func(context.Co
 	defer cancel()
 	b, err := l.door.spool.read(w, r, most, cancel)
 	l.door.rates.charge(web.Client(r), float64(b.size/bytesOfOne))
+	var refusal *Refusal
+	if errors.As(err, &refusal) && refusal.Reason != Timeout {
+		l.door.spool.skip(w, r, most-b.size)
+	}
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTime)) // a recorder in a test has none
 	if err != nil {
 		return err

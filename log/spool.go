@@ -33,6 +33,8 @@ type spool struct {
 	total    int64                     // owned by mu
 	inMemory int64                     // owned by mu
 	cut      uint64                    // owned by mu
+	failed   error                     // owned by mu; the last failure of the disk
+	failedAt time.Time                 // owned by mu
 }
 
 // Sizes of the spool.
@@ -198,7 +200,7 @@ func (b *body) toFile(r io.Reader) error {
 		err = os.Remove(f.Name()) // it lives as long as it is open
 	}
 	if err != nil {
-		return later(StorageFailed, 2*time.Second, err, "The log has no room for uploads: try again later.")
+		return b.spool.fail(err)
 	}
 	return b.copyToFile(r)
 }
@@ -208,9 +210,27 @@ func (b *body) copyToFile(r io.Reader) error {
 	defer spoolChunks.Put(chunk)
 	n, err := r.Read(chunk[:])
 	if _, fileErr := b.file.Write(chunk[:n]); fileErr != nil {
-		return later(StorageFailed, 2*time.Second, fileErr, "The log has no room for uploads: try again later.")
+		return b.spool.fail(fileErr)
 	}
 	return b.count(n, err)
+}
+
+// fail takes note of a failure of the disk, and makes a refusal of it.
+func (p *spool) fail(err error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failed, p.failedAt = err, p.now()
+	return later(StorageFailed, 2*time.Second, err, "The log has no room for uploads: try again later.")
+}
+
+// failure returns the last failure of the disk, if it was within a time.
+func (p *spool) failure(within time.Duration) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.now().Sub(p.failedAt) > within {
+		return nil
+	}
+	return p.failed
 }
 
 // reader reads the body from its begin.
