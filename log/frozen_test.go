@@ -490,9 +490,14 @@ func TestAnExportGoesOn(t *testing.T) {
 	m.Next, m.Done = 12, false
 	fatalIf(t, os.WriteFile(filepath.Join(dir, exportMark), testlog.Must(json.Marshal(m)), 0o644))
 	old, lost := filepath.Join(dir, "v1/entries/11"), filepath.Join(dir, "v1/entries/12")
+	torn := filepath.Join(dir, "v1/entries/.new-1")
+	fatalIf(t, os.WriteFile(torn, nil, 0o600))
 	fatalIf(t, os.WriteFile(old, []byte("old"), 0o644))
 	fatalIf(t, os.Remove(lost))
 	fatalIf(t, export())
+	if _, err := os.Stat(torn); err == nil {
+		t.Error("a file that was half written is left")
+	}
 	if b := testlog.Must(os.ReadFile(old)); string(b) != "old" || len(testlog.Must(os.ReadFile(lost))) == 0 ||
 		!mark().Done {
 		t.Error("it did not go on at entry 12")
