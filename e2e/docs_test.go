@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"cratelog/internal/fixture"
 )
@@ -85,8 +86,23 @@ func TestEveryLinkOfThePagesLeadsSomewhere(t *testing.T) {
 	}
 }
 
+// TestThePagesFitTheirColumns: 100, but for tables and what is shown as it is.
+func TestThePagesFitTheirColumns(t *testing.T) {
+	for path, text := range pages(t, fixture.Root(t)) {
+		fenced := false
+		for i, line := range strings.Split(text, "\n") {
+			if strings.HasPrefix(line, "```") {
+				fenced = !fenced
+			}
+			if utf8.RuneCountInString(line) > 100 && !fenced && !strings.HasPrefix(line, "|") && !strings.HasPrefix(line, "    ") {
+				t.Errorf("%s:%d has %d columns", path, i+1, utf8.RuneCountInString(line))
+			}
+		}
+	}
+}
+
 // withVerbs are the verbs that have verbs.
-var withVerbs = []string{"cargo-zkp builder", "cargo-zkp environment", "cargo-zkp policy"}
+var withVerbs = []string{"cargo-zkp builder", "cargo-zkp environment", "cargo-zkp policy", "cargo-zkp trust", "cratelog trust", "logd openings"}
 
 // wrapped are cargo's own verbs: their options are cargo's.
 var wrapped = []string{"build", "check", "test", "run", "clippy", "doc", "bench"}
@@ -151,5 +167,37 @@ func TestTheCommandsOfThePagesHaveTheirOptions(t *testing.T) {
 	}
 	if seen < 100 {
 		t.Errorf("only %d options were found in the pages", seen)
+	}
+}
+
+// TestEverySettingStandsInItsExample, and so can be found.
+func TestEverySettingStandsInItsExample(t *testing.T) {
+	root := fixture.Root(t)
+	tag := regexp.MustCompile("toml:\"([a-z_0-9]+)\"")
+	for program, sources := range map[string][]string{
+		"logd":    {"cmd/logd", "log", "config/signer"},
+		"witness": {"cmd/witness", "witness", "config/signer"},
+		"monitor": {"cmd/monitor", "monitor", "monitor/alert"},
+	} {
+		example, settings := string(read(t, filepath.Join(root, "config", program+".example.toml"))), 0
+		for _, dir := range sources {
+			files, err := filepath.Glob(filepath.Join(root, dir, "*.go"))
+			fatalIf(t, err)
+			for _, file := range files {
+				if strings.HasSuffix(file, "_test.go") {
+					continue
+				}
+				for _, m := range tag.FindAllStringSubmatch(string(read(t, file)), -1) {
+					settings++
+					stands := `(?m)^(# )?(` + m[1] + ` = |\[\[?([a-z]+\.)?` + m[1] + `\])`
+					if !regexp.MustCompile(stands).MatchString(example) {
+						t.Errorf("config/%s.example.toml does not show %s, a setting in %s", program, m[1], file)
+					}
+				}
+			}
+		}
+		if settings < 10 {
+			t.Errorf("%s has only %d settings", program, settings)
+		}
 	}
 }
