@@ -20,7 +20,7 @@ func fsck(ctx context.Context, args []string, stdout, stderr io.Writer, accepted
 	if err := daemon.Parse(fs, args, "config"); err != nil {
 		return err
 	}
-	s, cfg, err := load(*file)
+	s, cfg, err := loadFor(*file, true) // it signs nothing
 	if err != nil {
 		return err
 	}
