@@ -5,9 +5,9 @@
 // error, because a misspelt setting that is silently ignored is a guard that
 // is silently off.
 //
-// Keys are PEM files ("PRIVATE KEY", PKCS#8) that only their owner may read.
-// [LogSigner] and [CosignatureSigner] turn them into the signers of
-// c2sp.org/signed-note, and return the verifier key (vkey) to give to others.
+// Keys are PEM files (PKCS#8, or encrypted: see [ParseKey]) that only their owner may read.
+// [NewLogSigner] and [NewCosignatureSigner] turn them, and keys that package signer finds elsewhere,
+// into the signers of c2sp.org/signed-note, and return the verifier key (vkey) to give to others.
 package config
 
 import (

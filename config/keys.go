@@ -348,16 +348,6 @@ func (s *checkedSigner) Sign(msg []byte) ([]byte, error) {
 	return sig, nil
 }
 
-// CosignatureSigner reads the key file at path and returns a signer of cosignatures under the given name,
-// together with its vkey; see [NewCosignatureSigner].
-func CosignatureSigner(path, name string) (*torchwood.CosignatureSigner, string, error) {
-	key, err := ReadKey(path)
-	if err != nil {
-		return nil, "", err
-	}
-	return NewCosignatureSigner(key, name)
-}
-
 // NewCosignatureSigner returns a signer of timestamped cosignatures (c2sp.org/tlog-cosignature) under the
 // given name, together with its vkey: type 0x04 for an Ed25519 key, 0x06 for ML-DSA-44.
 func NewCosignatureSigner(key crypto.Signer, name string) (*torchwood.CosignatureSigner, string, error) {

@@ -128,6 +128,8 @@ func TestMissingKeyFileIsNamed(t *testing.T) {
 
 func TestKeyNamesThatANoteCannotCarryAreRefused(t *testing.T) {
 	path := newKey(t, GenerateKey)
+	key, err := ReadKey(path)
+	fatalIf(t, err)
 	for name, want := range map[string]string{
 		"":                       "key name is empty",
 		"a b":                    "contains a space",
@@ -142,8 +144,8 @@ func TestKeyNamesThatANoteCannotCarryAreRefused(t *testing.T) {
 		if _, _, err := LogSigner(path, name); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("LogSigner(%q): %v, want %q", name, err, want)
 		}
-		if _, _, err := CosignatureSigner(path, name); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("CosignatureSigner(%q): %v, want %q", name, err, want)
+		if _, _, err := NewCosignatureSigner(key, name); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("NewCosignatureSigner(%q): %v, want %q", name, err, want)
 		}
 	}
 	for _, name := range []string{"a", "log.example/2026", "é", strings.Repeat("x", 255)} {
@@ -237,7 +239,9 @@ func TestAnEncryptedKeyOpensWithItsPassphraseOnly(t *testing.T) {
 
 func TestCosignaturesVerifyElsewhere(t *testing.T) {
 	for _, generate := range []func(string) error{GenerateKey, GenerateMLDSAKey} {
-		signer, vkey, err := CosignatureSigner(newKey(t, generate), "witness.example/w1")
+		key, err := ReadKey(newKey(t, generate))
+		fatalIf(t, err)
+		signer, vkey, err := NewCosignatureSigner(key, "witness.example/w1")
 		fatalIf(t, err)
 		ours, err := torchwood.NewCosignatureVerifier(vkey)
 		verifyElsewhere(t, signer, vkey, ours, err)

@@ -169,3 +169,35 @@ func TestTheCommandsOfThePagesHaveTheirOptions(t *testing.T) {
 		t.Errorf("only %d options were found in the pages", seen)
 	}
 }
+
+// TestEverySettingStandsInItsExample, and so can be found.
+func TestEverySettingStandsInItsExample(t *testing.T) {
+	root := fixture.Root(t)
+	tag := regexp.MustCompile("toml:\"([a-z_0-9]+)\"")
+	for program, sources := range map[string][]string{
+		"logd":    {"cmd/logd", "log", "config/signer"},
+		"witness": {"cmd/witness", "witness", "config/signer"},
+		"monitor": {"cmd/monitor", "monitor", "monitor/alert"},
+	} {
+		example, settings := string(read(t, filepath.Join(root, "config", program+".example.toml"))), 0
+		for _, dir := range sources {
+			files, err := filepath.Glob(filepath.Join(root, dir, "*.go"))
+			fatalIf(t, err)
+			for _, file := range files {
+				if strings.HasSuffix(file, "_test.go") {
+					continue
+				}
+				for _, m := range tag.FindAllStringSubmatch(string(read(t, file)), -1) {
+					settings++
+					stands := `(?m)^(# )?(` + m[1] + ` = |\[\[?([a-z]+\.)?` + m[1] + `\])`
+					if !regexp.MustCompile(stands).MatchString(example) {
+						t.Errorf("config/%s.example.toml does not show %s, a setting in %s", program, m[1], file)
+					}
+				}
+			}
+		}
+		if settings < 10 {
+			t.Errorf("%s has only %d settings", program, settings)
+		}
+	}
+}

@@ -340,7 +340,9 @@ func (s *site) signers() []note.Signer {
 	fatalIf(s.t, err)
 	signers := []note.Signer{log}
 	for i := range s.witnesses {
-		w, _, err := config.CosignatureSigner(s.path(fmt.Sprintf("w%d.pem", i)), witnessName(i))
+		key, err := config.ReadKey(s.path(fmt.Sprintf("w%d.pem", i)))
+		fatalIf(s.t, err)
+		w, _, err := config.NewCosignatureSigner(key, witnessName(i))
 		fatalIf(s.t, err)
 		signers = append(signers, w)
 	}

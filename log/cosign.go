@@ -267,7 +267,8 @@ func (g *gathering) ask(r *round, e *endpoint, c *call, body []byte) {
 	if c.err == nil && c.status == http.StatusOK {
 		c.lines = e.validLines(r.head, c.body)
 	}
-	if c.err == nil && g.refused != nil && (c.status == http.StatusConflict || c.status == http.StatusUnprocessableEntity) {
+	if c.err == nil && g.refused != nil && (c.status == http.StatusConflict ||
+		c.status == http.StatusUnprocessableEntity) {
 		g.refused(e.url, c.status, c.kind, c.body)
 	}
 	g.record(r, e, c, body)

@@ -13,8 +13,8 @@
 //   - The state directory holds guard.db, the memory of what was signed, which
 //     must never be restored from a copy; index.db, which is derived from the
 //     tree, and is compared with it at each start; openings.db, which
-//     readers can do without; and builds.db, the lists of compiled crates of build claims,
-//     and the evidence against builders.
+//     readers can do without; builds.db, the lists of compiled crates of build claims,
+//     and the evidence against builders; and spool, uploads that are not checked yet.
 //   - Witnesses are the second memory: without their quorum nothing is
 //     published, and nothing is signed after a start before they were asked what
 //     they saw last.
@@ -85,7 +85,7 @@ type Config struct {
 	VKey     string      // the verifier key that belongs to Signer
 	MoreKeys []Key       // sign each checkpoint too: while a key is changed, or of another kind
 	TreeDir  string      // Tessera's directory; created if missing
-	StateDir string      // guard.db, index.db, openings.db and builds.db; created if missing; not inside TreeDir
+	StateDir string      // what the package's documentation names; created if missing; not inside TreeDir
 
 	// Policy is the trust file, a c2sp.org/tlog-policy, that names this log and, with
 	// their URLs, its witnesses. Nothing is published without its quorum.
@@ -279,7 +279,8 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 		}
 	}()
 	for _, step := range []func(context.Context) error{l.openPolicy, l.openBuilds, l.openKeys, l.openState, l.openFrozen,
-		l.openDoor, l.renewCheckpoint, l.openTree, l.openAsk, l.openIndex, l.openRegistries, l.openMirrors, l.openCondition, l.awaitAsk} {
+		l.openDoor, l.renewCheckpoint, l.openTree, l.openAsk, l.openIndex, l.openRegistries, l.openMirrors, l.openCondition,
+		l.awaitAsk} {
 		if err := step(ctx); err != nil {
 			return nil, fmt.Errorf("log: %w", err)
 		}

@@ -45,7 +45,8 @@ func (l *Log) newMetrics() *metrics {
 			Help: "Submissions in which a builder contradicts what stands; /v1/contradictions has the evidence."}),
 		addErrors: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "cratelog_add_errors_total", Help: "Entries that could not be written to the tree: most often its disk."}),
-		accepted:  gauge("cratelog_last_accepted_timestamp_seconds", "When the latest new entry was accepted; 0: not since the start."),
+		accepted: gauge("cratelog_last_accepted_timestamp_seconds",
+			"When the latest new entry was accepted; 0: not since the start."),
 		checking:  gauge("cratelog_checking", "Submissions that are uploaded or checked now."),
 		waiting:   gauge("cratelog_sequencing", "Accepted entries that have no durable index yet."),
 		published: gauge("cratelog_published_size", "Entries under the published checkpoint."),

@@ -82,9 +82,12 @@ func (l *Log) openMirrors(context.Context) error {
 		if slices.ContainsFunc(l.mirrors, func(p *pusher) bool { return p.verifier.Name() == v.Name() }) {
 			return fmt.Errorf("mirror: %s is there twice", v.Name())
 		}
-		client := &http.Client{Timeout: mirrorTime, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+		client := &http.Client{Timeout: mirrorTime, CheckRedirect: func(*http.Request, []*http.Request) error {
+			return http.ErrUseLastResponse
+		}}
 		p := &pusher{l: l, url: u, verifier: v, client: client}
-		p.held, p.signed, p.failed = sizes.WithLabelValues(v.Name()), times.WithLabelValues(v.Name()), failures.WithLabelValues(v.Name())
+		p.held, p.signed, p.failed = sizes.WithLabelValues(v.Name()), times.WithLabelValues(v.Name()),
+			failures.WithLabelValues(v.Name())
 		l.mirrors = append(l.mirrors, p)
 	}
 	l.metrics.registry.MustRegister(sizes, times, failures)
@@ -172,7 +175,8 @@ func (p *pusher) addCheckpoint(ctx context.Context, head published) error {
 		for _, h := range hashes {
 			body = append(append(body, base64.StdEncoding.EncodeToString(h)...), '\n')
 		}
-		code, answer, contentType, err := p.post(ctx, "add-checkpoint", "text/plain; charset=utf-8", append(append(body, '\n'), text...), false)
+		code, answer, contentType, err := p.post(ctx, "add-checkpoint", "text/plain; charset=utf-8",
+			append(append(body, '\n'), text...), false)
 		switch {
 		case err != nil:
 			return err
@@ -234,7 +238,8 @@ func parseMirrorInfo(body []byte, contentType string) (at mirrorInfo, err error)
 
 // upload sends the entries from at.next on, with proofs to the tree of size at.end, as many as one
 // request may have.
-func (p *pusher) upload(ctx context.Context, head published, at mirrorInfo) (code int, answer []byte, contentType string, err error) {
+func (p *pusher) upload(ctx context.Context, head published, at mirrorInfo) (code int, answer []byte,
+	contentType string, err error) {
 	origin := p.l.cfg.Origin
 	b := binary.BigEndian.AppendUint16(nil, uint16(len(origin)))
 	b = append(b, origin...)
@@ -301,7 +306,8 @@ func (p *pusher) cosigned(ctx context.Context, head published, size uint64, line
 	text := torchwood.Checkpoint{Origin: p.l.cfg.Origin, Tree: tlog.Tree{N: int64(size), Hash: root}}.String()
 	n, err := note.Open([]byte(text+"\n"+string(lines)), note.VerifierList(p.verifier))
 	if err != nil {
-		return fmt.Errorf("add-entries: what it answers is no cosignature of the tree of %d entries by %s: %w", size, p.verifier.Name(), err)
+		return fmt.Errorf("add-entries: what it answers is no cosignature of the tree of %d entries by %s: %w", size,
+			p.verifier.Name(), err)
 	}
 	at, err := torchwood.CosignatureTimestamp(n.Sigs[0])
 	if err != nil {
@@ -314,7 +320,8 @@ func (p *pusher) cosigned(ctx context.Context, head published, size uint64, line
 }
 
 // post sends a request. contentType is that of the answer.
-func (p *pusher) post(ctx context.Context, call, kind string, body []byte, compress bool) (code int, answer []byte, contentType string, err error) {
+func (p *pusher) post(ctx context.Context, call, kind string, body []byte, compress bool) (code int, answer []byte,
+	contentType string, err error) {
 	if compress {
 		var packed bytes.Buffer
 		w := gzip.NewWriter(&packed)

@@ -90,7 +90,8 @@ func (l *Log) takeOpening(w http.ResponseWriter, r *http.Request) error {
 	}
 	isNew := false
 	if err := l.withForm(w, r, func(ctx context.Context, f *form) error {
-		isNew, err = l.addOpening(ctx, row, &partReader{form: f, name: "crate"}, &partReader{form: f, name: "opening", last: true})
+		isNew, err = l.addOpening(ctx, row, &partReader{form: f, name: "crate"},
+			&partReader{form: f, name: "opening", last: true})
 		return err
 	}); err != nil {
 		return err

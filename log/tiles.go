@@ -1,7 +1,6 @@
 package log
 
 import (
-	"context"
 	"errors"
 	"io/fs"
 	"net/http"
@@ -35,7 +34,7 @@ func (l *Log) tile(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return refuse(NotFound, nil, "This is not a path of a tile as c2sp.org/tlog-tiles writes it.")
 	}
-	data, err := l.readTile(r.Context(), t)
+	data, err := l.readVerified(r.Context(), t)
 	if errors.Is(err, fs.ErrNotExist) {
 		return refuse(NotFound, nil, "This is not in the published tree.")
 	}
@@ -63,16 +62,6 @@ func (l *Log) pack(r *http.Request, t tlog.Tile, data []byte) ([]byte, bool) {
 		return nil, false
 	}
 	return l.packed.pack(fileKey{-1, uint64(t.N), uint64(t.W)}, data)
-}
-
-// readTile returns exactly the width that was asked for, or fs.ErrNotExist
-// when the published tree does not have it.
-//
-// The file is always the one that belongs to the published size: a partial
-// file of another width may be the remains of a batch that a killed server
-// never committed. Its first entries are then cut off, which do not change.
-func (l *Log) readTile(ctx context.Context, t tlog.Tile) ([]byte, error) {
-	return l.readVerified(ctx, t, l.published.head().size)
 }
 
 // checkpoint serves the latest checkpoint that satisfies the log's policy.

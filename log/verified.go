@@ -300,15 +300,15 @@ func (v *verified) tiles(h treeHead) func(ctx context.Context, level, index uint
 
 // readVerified returns a tile, or an entry bundle at the level -1, with exactly the width that was
 // asked for, if the published tree has it: what hashes to the root that the log has signed, and
-// nothing else. The error is fs.ErrNotExist where the first size entries have no such tile, a
+// nothing else. The error is fs.ErrNotExist where that tree has no such tile, a
 // *Refusal before anything is published, and errDamaged where the files do not hash to the root.
-func (l *Log) readVerified(ctx context.Context, t tlog.Tile, size uint64) ([]byte, error) {
+func (l *Log) readVerified(ctx context.Context, t tlog.Tile) ([]byte, error) {
 	head, err := l.head()
 	if err != nil {
 		return nil, err
 	}
 	level, index := max(t.L, 0), uint64(t.N)
-	if widthAt(uint64(level), index, min(size, head.size)) < uint64(t.W) {
+	if widthAt(uint64(level), index, head.size) < uint64(t.W) {
 		return nil, fs.ErrNotExist
 	}
 	if t.L >= 0 {

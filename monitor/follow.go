@@ -179,7 +179,8 @@ func (f *follower) follow(ctx context.Context) error {
 }
 
 func (f *follower) once(ctx context.Context) error {
-	return steps(ctx, f.pollLog, f.pollViews, f.catchUp, f.checkViews, f.checkEnd, f.registryOnce, f.openingsOnce, f.contradictionsOnce)
+	return steps(ctx, f.pollLog, f.pollViews, f.catchUp, f.checkViews, f.checkEnd, f.registryOnce, f.openingsOnce,
+		f.contradictionsOnce)
 }
 
 // steps does one thing after the other, up to the first error.

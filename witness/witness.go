@@ -351,7 +351,8 @@ func (w *Witness) load(ctx context.Context) error {
 }
 
 // swap puts the logs in place, and says what changes.
-func (w *Witness) swap(logs map[string]*watched, hashes map[string]string, forks map[string]int, states map[string]state) {
+func (w *Witness) swap(logs map[string]*watched, hashes map[string]string, forks map[string]int,
+	states map[string]state) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for origin, st := range states {

@@ -149,7 +149,8 @@ func used() float64 {
 }
 
 // admit submits all but the last at once, and those one by one.
-func admit(ctx context.Context, bin, dir string, subs []logsite.Submission, at int) (perSecond, cpu float64, err error) {
+func admit(ctx context.Context, bin, dir string, subs []logsite.Submission, at int) (perSecond, cpu float64,
+	err error) {
 	s, err := logsite.Start(ctx, bin, dir, "", 0)
 	if err != nil {
 		return 0, 0, err
@@ -195,7 +196,8 @@ func admit(ctx context.Context, bin, dir string, subs []logsite.Submission, at i
 }
 
 // bareTessera adds the entries to Tessera alone and waits until a checkpoint covers them.
-func bareTessera(ctx context.Context, dir string, subs []logsite.Submission, at int) (perSecond, cpu float64, err error) {
+func bareTessera(ctx context.Context, dir string, subs []logsite.Submission, at int) (perSecond, cpu float64,
+	err error) {
 	skey, _, err := note.GenerateKey(rand.Reader, "bare.example/log")
 	if err != nil {
 		return 0, 0, err

@@ -76,7 +76,8 @@ func drip(w work) {
 	}
 	defer c.Close()
 	s := w.subs[0]
-	fmt.Fprintf(c, "POST /v1/submit HTTP/1.1\r\nHost: log\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n", s.Type, len(s.Body))
+	fmt.Fprintf(c, "POST /v1/submit HTTP/1.1\r\nHost: log\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n", s.Type,
+		len(s.Body))
 	const first = 1024
 	c.Write(s.Body[:first])
 	gone := make(chan struct{})

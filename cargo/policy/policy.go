@@ -193,7 +193,8 @@ func Load(path, userDir string) (*Policy, error) {
 func (f *file) policy(userDir string) (*Policy, error) {
 	p := &Policy{Path: f.path, Development: f.Development, MaxAge: f.maxAge, AllowUnproven: f.AllowUnproven,
 		AllowCRLF: crlf[f.CRLF], RefuseLeftOut: f.LeftOut == "refuse", TrustedAgrees: f.Trusted == "agree",
-		Backed: f.Backed, Require: f.require, Warn: f.warn, Openings: f.openings, Evidence: f.evidence, Registries: f.registries, Git: f.git,
+		Backed: f.Backed, Require: f.require, Warn: f.warn, Openings: f.openings, Evidence: f.evidence,
+		Registries: f.registries, Git: f.git,
 		Exceptions: f.exceptions, Allows: f.allows, Expects: f.expects}
 	errTrust := p.loadTrust(f, userDir)
 	proofs, err := proofcheck.Load(f.below(f.Programs), f.Development)

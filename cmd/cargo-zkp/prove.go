@@ -69,7 +69,8 @@ func (o *proveOptions) register(fs *flag.FlagSet) {
 	})
 	keyFlags(fs, &o.keys)
 	fs.StringVar(&o.log, "log", "", "`URL` of a log: prove with its program, and fetch the proving key from it")
-	fs.BoolVar(&o.keys.AllowDevelopment, "development", false, "with --log: development keys will do (default: as zkp.toml says)")
+	fs.BoolVar(&o.keys.AllowDevelopment, "development", false,
+		"with --log: development keys will do (default: as zkp.toml says)")
 	fs.BoolVar(&o.opening, "opening", false, "write FILE.opening beside the entry: the git objects themselves, with "+
 		"the names of all files beside the crate's (default: where anybody can fetch the commits, from --repository https://...)")
 	o.lock.register(fs)

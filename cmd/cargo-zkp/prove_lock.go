@@ -76,7 +76,8 @@ func (o *proveOptions) checkLock(fs *flag.FlagSet, found []string) error {
 	case name != "":
 		return outcome.Usagef("--%s goes with --lock only", name)
 	case o.lock.mapping != "" && !o.lock.on && !isPublished(found[0]):
-		return outcome.Usagef("--map goes with --lock and NAME@VERSION only; name the repository of %s with --repository", found[0])
+		return outcome.Usagef("--map goes with --lock and NAME@VERSION only; name the repository of %s with --repository",
+			found[0])
 	case o.lock.submit && o.log == "":
 		return outcome.Usagef("--submit needs --log URL: which log is to hold the entries")
 	case o.lock.jobs < 1 || o.lock.jobs > 64:

@@ -18,12 +18,8 @@ func export(ctx context.Context, args []string, stdout, stderr io.Writer, accept
 	if err := daemon.Parse(fs, args, "config", "out"); err != nil {
 		return err
 	}
-	s, cfg, err := loadFor(*file, true)
+	_, cfg, err := open(*file, true, stderr, accepted)
 	if err != nil {
-		return err
-	}
-	cfg.Logger = newLogger(stderr, s.LogFormat, s.Debug)
-	if cfg.Proofs, err = accepted(s.Programs, s.Development); err != nil {
 		return err
 	}
 	if err := log.Export(ctx, cfg, *out); err != nil {

@@ -29,12 +29,8 @@ func freeze(ctx context.Context, args []string, stdout, stderr io.Writer, accept
 	if s.URL != "" && s.VKey == "" {
 		return outcome.Usagef("freeze: -url needs -successor: readers trust keys, not addresses")
 	}
-	settings, cfg, err := load(*file)
+	_, cfg, err := open(*file, false, stderr, accepted)
 	if err != nil {
-		return err
-	}
-	cfg.Logger = newLogger(stderr, settings.LogFormat, settings.Debug)
-	if cfg.Proofs, err = accepted(settings.Programs, settings.Development); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, freezeWait)

@@ -20,12 +20,8 @@ func fsck(ctx context.Context, args []string, stdout, stderr io.Writer, accepted
 	if err := daemon.Parse(fs, args, "config"); err != nil {
 		return err
 	}
-	s, cfg, err := loadFor(*file, true) // it signs nothing
+	_, cfg, err := open(*file, true, stderr, accepted) // it signs nothing
 	if err != nil {
-		return err
-	}
-	cfg.Logger = newLogger(stderr, s.LogFormat, s.Debug)
-	if cfg.Proofs, err = accepted(s.Programs, s.Development); err != nil {
 		return err
 	}
 	start := time.Now()

@@ -31,12 +31,8 @@ func serve(ctx context.Context, args []string, stderr io.Writer, accepted progra
 		return err
 	}
 	hup := daemon.CatchReloads()
-	s, cfg, err := loadFor(*file, *readOnly)
+	s, cfg, err := open(*file, *readOnly, stderr, accepted)
 	if err != nil {
-		return err
-	}
-	cfg.Logger = newLogger(stderr, s.LogFormat, s.Debug)
-	if cfg.Proofs, err = accepted(s.Programs, s.Development); err != nil {
 		return err
 	}
 	if s.Development {
@@ -65,6 +61,16 @@ func serve(ctx context.Context, args []string, stderr io.Writer, accepted progra
 		err = r.serve(ctx, hup, newServer(l.Handler()), web.Limit(listener, most))
 	}
 	return errors.Join(err, closeLog(ctx, l, s.ShutdownTimeout.Duration), daemon.RemoveReady(*ready))
+}
+
+// open reads the settings with all that they name, and begins to log as they say.
+func open(path string, readOnly bool, stderr io.Writer, accepted programs) (settings, log.Config, error) {
+	s, cfg, err := loadFor(path, readOnly)
+	if err == nil {
+		cfg.Logger = newLogger(stderr, s.LogFormat, s.Debug)
+		cfg.Proofs, err = accepted(s.Programs, s.Development)
+	}
+	return s, cfg, err
 }
 
 // newLogger also takes over the two ways in which Tessera speaks.

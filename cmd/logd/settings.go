@@ -140,7 +140,8 @@ func loadFor(path string, readOnly bool) (settings, log.Config, error) {
 		return s, log.Config{}, err
 	}
 	required := map[string]string{
-		"origin": s.Origin, "listen": s.Listen, "keys": strings.Join(s.Keys, ""), "tree": s.Tree, "state": s.State, "trust": s.Trust,
+		"origin": s.Origin, "listen": s.Listen, "keys": strings.Join(s.Keys, ""), "tree": s.Tree, "state": s.State,
+		"trust": s.Trust,
 	}
 	if readOnly {
 		delete(required, "keys")
@@ -204,7 +205,8 @@ func loadFor(path string, readOnly bool) (settings, log.Config, error) {
 		Registries: registries, RegistryRequests: s.RegistryRequests,
 		Withdrawn: withdrawn, Builds: taken, Openings: s.Openings, OpeningsBytes: s.OpeningsMax,
 		ReadOnly: readOnly, Shards: s.Shards, Mirrors: s.Mirrors, Door: s.Door,
-		Policy: trust, ReadersPolicy: readers, Development: s.Development, Monitor: s.Monitor, Timing: s.Timing, Limits: s.Limits,
+		Policy: trust, ReadersPolicy: readers, Development: s.Development, Monitor: s.Monitor, Timing: s.Timing,
+		Limits: s.Limits,
 	}, nil
 }
 

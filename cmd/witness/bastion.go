@@ -169,7 +169,8 @@ func (c watched) Close() error {
 
 func newOneConn(conn net.Conn) *oneConn {
 	ended := make(chan struct{})
-	l := &oneConn{conns: make(chan net.Conn, 1), ended: ended, addr: conn.LocalAddr(), gone: sync.OnceFunc(func() { close(ended) })}
+	l := &oneConn{conns: make(chan net.Conn, 1), ended: ended, addr: conn.LocalAddr(),
+		gone: sync.OnceFunc(func() { close(ended) })}
 	l.conns <- watched{conn, l.gone}
 	return l
 }

@@ -75,7 +75,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 }
 
 // open reads a verb's flags and settings, and opens or creates the witness.
-func open(ctx context.Context, fs *flag.FlagSet, args []string, stderr io.Writer, how func(*witness.Config)) (opened, error) {
+func open(ctx context.Context, fs *flag.FlagSet, args []string, stderr io.Writer, how func(*witness.Config),
+) (opened, error) {
 	file := fs.String("config", "", "settings `FILE`")
 	if err := daemon.Parse(fs, args, "config"); err != nil {
 		return opened{}, err

@@ -60,7 +60,8 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 }
 
 // background starts what runs beside the server until ctx or the function that it returns ends it.
-func (o *opened) background(ctx context.Context, reloads *daemon.Reloads) (end func(), running *sync.WaitGroup, err error) {
+func (o *opened) background(ctx context.Context, reloads *daemon.Reloads,
+) (end func(), running *sync.WaitGroup, err error) {
 	var bastions []*bastion
 	for _, s := range o.settings.Bastion {
 		b, err := newBastion(o.path, s, o.w, o.Logger)
@@ -103,7 +104,8 @@ func (o *opened) reload(ctx context.Context, ls *lists) (changes []string, err e
 	for name, same := range map[string]bool{
 		"name": s.Name == was.Name, "listen": s.Listen == was.Listen, "database": s.Database == was.Database,
 		"monitor": s.Monitor == was.Monitor, "max_listed": s.MaxListed == was.MaxListed,
-		"keys": slices.Equal(s.Keys, was.Keys) && reflect.DeepEqual(s.Settings, was.Settings), "bastion": slices.Equal(s.Bastion, was.Bastion),
+		"keys":    slices.Equal(s.Keys, was.Keys) && reflect.DeepEqual(s.Settings, was.Settings),
+		"bastion": slices.Equal(s.Bastion, was.Bastion),
 	} {
 		if !same {
 			return nil, fmt.Errorf("%s: the setting %q has changed, which takes a restart", o.path, name)

@@ -45,8 +45,10 @@ func (w *world) pairs() []pair {
 		}
 	}
 	return append(all,
-		pair{"torchwood VerifyProof <- bundle of logd, Ed25519", nil, func(context.Context) error { return w.verifyProof(classic) }},
-		pair{"torchwood VerifyProof <- bundle of logd, ML-DSA-44", nil, func(context.Context) error { return w.verifyProof(postQuantum) }},
+		pair{"torchwood VerifyProof <- bundle of logd, Ed25519", nil,
+			func(context.Context) error { return w.verifyProof(classic) }},
+		pair{"torchwood VerifyProof <- bundle of logd, ML-DSA-44", nil,
+			func(context.Context) error { return w.verifyProof(postQuantum) }},
 		pair{"torchwood client <- entries of logd", nil, w.readAll},
 		pair{"Tessera fsck <- logd", []string{"fsck"}, w.fsck},
 		pair{"Tessera mirror <- logd", []string{"mirror"}, w.copyLog},
@@ -170,7 +172,8 @@ func (w *world) oneshot(ctx context.Context) error {
 	}
 	for _, k := range []kind{classic, postQuantum} {
 		dir := "oneshot-" + string(k)
-		files := map[string]string{"key": secret, "policy": fmt.Sprintf("log %s\nwitness w %s %s\ngroup g 1 w\nquorum g\n", vkey, w.cosigners["witness"].vkey[k], url)}
+		files := map[string]string{"key": secret, "policy": fmt.Sprintf("log %s\nwitness w %s %s\ngroup g 1 w\nquorum g\n",
+			vkey, w.cosigners["witness"].vkey[k], url)}
 		for i := range 5 {
 			files[fmt.Sprintf("e/%d", i)] = fmt.Sprint("entry ", i)
 		}
@@ -181,7 +184,8 @@ func (w *world) oneshot(ctx context.Context) error {
 			dir = "oneshot-" + string(classic)
 		}
 		storage := "oneshot-storage"
-		if err := run(ctx, w.run, nil, w.path("posix-oneshot"), "--storage_dir="+storage, "--private_key="+dir+"/key", "--entries="+dir+"/e/*",
+		if err := run(ctx, w.run, nil, w.path("posix-oneshot"), "--storage_dir="+storage, "--private_key="+dir+"/key",
+			"--entries="+dir+"/e/*",
 			"--witness_policy_file=oneshot-"+string(k)+"/policy", "--witness_timeout=20s"); err != nil {
 			return err
 		}
@@ -201,7 +205,8 @@ func (w *world) oneshot(ctx context.Context) error {
 }
 
 // anotherWitness starts a witness with the keys of ours, for other logs.
-func (w *world) anotherWitness(ctx context.Context, name string, vkeys []string, more ...string) (url string, err error) {
+func (w *world) anotherWitness(ctx context.Context, name string, vkeys []string, more ...string) (url string,
+	err error) {
 	settings := fmt.Sprintf("name = %q\nlisten = \"127.0.0.1:0\"\ndatabase = %q\nkeys = [\"w-ed.pem\", \"w-pq.pem\"]\n%s",
 		w.cosigners["witness"].name, name+".db", strings.Join(more, "\n"))
 	for _, vkey := range vkeys {
@@ -235,7 +240,8 @@ func (w *world) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if m := regexp.MustCompile(`(?m)^cratelog_witness_add_checkpoint_total\{code="(4|5)\d\d"\} \d+$`).FindAll(metrics, -1); len(m) > 0 {
+	if m := regexp.MustCompile(`(?m)^cratelog_witness_add_checkpoint_total\{code="(4|5)\d\d"\} \d+$`).FindAll(metrics,
+		-1); len(m) > 0 {
 		return fmt.Errorf("the witness refused requests: %s", bytes.Join(m, []byte(", ")))
 	}
 	if !regexp.MustCompile(`(?m)^cratelog_witness_add_checkpoint_total\{code="200"\} `).Match(metrics) {
@@ -380,7 +386,8 @@ func (w *world) bastion(ctx context.Context) error {
 		return err
 	}
 	backends, clients := port(), port()
-	p, err := w.start(ctx, nil, "litebastion", "-backends", "backends", "-listen", backends, "-tls-cert", "server.pem", "-tls-key", "server.key",
+	p, err := w.start(ctx, nil, "litebastion", "-backends", "backends", "-listen", backends, "-tls-cert", "server.pem",
+		"-tls-key", "server.key",
 		"-listen-http", clients)
 	if err != nil {
 		return err
@@ -398,7 +405,8 @@ func (w *world) bastion(ctx context.Context) error {
 		return err
 	}
 	return until(ctx, p, "cosignature through the bastion", func() error {
-		code, lines, err := ask(ctx, http.MethodPost, "http://"+clients+"/"+hash+"/add-checkpoint", []byte(w.tree.Request(0, 5)))
+		code, lines, err := ask(ctx, http.MethodPost, "http://"+clients+"/"+hash+"/add-checkpoint",
+			[]byte(w.tree.Request(0, 5)))
 		if err != nil || code != http.StatusOK {
 			return fmt.Errorf("status %d: %.200s: %w", code, lines, err)
 		}

@@ -296,12 +296,14 @@ func (w *world) litewitness(ctx context.Context, _ string) (c cosigner, err erro
 		if err := run(ctx, w.run, nil, w.path("witnessctl"), "add-log", "-db", "lite.db", "-origin", origin); err != nil {
 			return c, err
 		}
-		if err := run(ctx, w.run, nil, w.path("witnessctl"), "add-key", "-db", "lite.db", "-origin", origin, "-key", vkey); err != nil {
+		if err := run(ctx, w.run, nil, w.path("witnessctl"), "add-key", "-db", "lite.db", "-origin", origin, "-key",
+			vkey); err != nil {
 			return c, err
 		}
 	}
 	address := port()
-	p, err := w.start(ctx, nil, "litewitness", "-db", "lite.db", "-name", c.name, "-key", fingerprint, "-ssh-agent", socket,
+	p, err := w.start(ctx, nil, "litewitness", "-db", "lite.db", "-name", c.name, "-key", fingerprint, "-ssh-agent",
+		socket,
 		"-listen", address)
 	if err != nil {
 		return c, err
@@ -384,11 +386,13 @@ func (w *world) sunlight(ctx context.Context, list string) (c cosigner, err erro
 		return c, err
 	}
 	c = cosigner{name: "sun.example/w1", vkey: make(map[kind]string)}
-	out, err := output(ctx, w.run, nil, w.path("sunlight-keygen"), "-f", "sun.seed", "-witness", c.name, "-mirror", mirrorName)
+	out, err := output(ctx, w.run, nil, w.path("sunlight-keygen"), "-f", "sun.seed", "-witness", c.name, "-mirror",
+		mirrorName)
 	if err != nil {
 		return c, err
 	}
-	for _, vkey := range regexp.MustCompile(regexp.QuoteMeta(c.name)+`\+[0-9a-f]{8}\+[A-Za-z0-9+/=]+`).FindAllString(out, -1) {
+	for _, vkey := range regexp.MustCompile(regexp.QuoteMeta(c.name)+`\+[0-9a-f]{8}\+[A-Za-z0-9+/=]+`).FindAllString(out,
+		-1) {
 		if k := classic; len(vkey) < 200 {
 			c.vkey[k] = vkey
 		} else {
@@ -398,7 +402,8 @@ func (w *world) sunlight(ctx context.Context, list string) (c cosigner, err erro
 	if len(c.vkey) != 2 {
 		return c, fmt.Errorf("sunlight-keygen printed no two keys: %s", out)
 	}
-	if w.mirrorKey = regexp.MustCompile(regexp.QuoteMeta(mirrorName) + `\+[0-9a-f]{8}\+[A-Za-z0-9+/=]+`).FindString(out); w.mirrorKey == "" {
+	if w.mirrorKey = regexp.MustCompile(regexp.QuoteMeta(mirrorName) +
+		`\+[0-9a-f]{8}\+[A-Za-z0-9+/=]+`).FindString(out); w.mirrorKey == "" {
 		return c, fmt.Errorf("sunlight-keygen printed no key of a mirror: %s", out)
 	}
 	if err := w.sunlightFiles(ctx); err != nil {
@@ -455,9 +460,10 @@ func (w *world) startLog(ctx context.Context, l *logOf) error {
 	if w.mirrorKey != "" {
 		mirror = fmt.Sprintf("[[mirror]]\nurl = %q\nvkey = %q\n", w.cosigners["sunlight"].url, w.mirrorKey)
 	}
-	err := writeFiles(dir, map[string]string{"trust.policy": string(l.trust), "logd.toml": fmt.Sprintf("origin = %q\nlisten = \"127.0.0.1:0\"\n"+
-		"keys = [\"../log-%s.pem\"]\ntree = \"tree\"\nstate = \"state\"\ntrust = \"trust.policy\"\ndevelopment = true\n"+
-		"checkpoint_interval = \"500ms\"\npublish_wait = \"60s\"\n%s", l.origin, l.kind, mirror)})
+	err := writeFiles(dir, map[string]string{"trust.policy": string(l.trust),
+		"logd.toml": fmt.Sprintf("origin = %q\nlisten = \"127.0.0.1:0\"\n"+
+			"keys = [\"../log-%s.pem\"]\ntree = \"tree\"\nstate = \"state\"\ntrust = \"trust.policy\"\ndevelopment = true\n"+
+			"checkpoint_interval = \"500ms\"\npublish_wait = \"60s\"\n%s", l.origin, l.kind, mirror)})
 	if err != nil {
 		return err
 	}

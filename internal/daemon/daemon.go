@@ -1,5 +1,6 @@
-// Package daemon is what the programs that serve have in common: how they read a
-// command line, say that they are ready, and stop.
+// Package daemon is what the programs that serve have in common: how they read a command line, make
+// and show keys, check their settings before they start, tell files and systemd that they are ready,
+// take settings over again, and stop.
 package daemon
 
 import (

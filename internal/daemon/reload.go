@@ -30,7 +30,8 @@ func CatchReloads() *Reloads {
 
 // OnReload calls reload at each SIGHUP, once at a time, until ctx ends. reload takes over everything
 // or nothing, and says what changed in words; nothing changed if it says nothing.
-func (r *Reloads) OnReload(ctx context.Context, logger *slog.Logger, reload func(context.Context) (changes []string, err error)) {
+func (r *Reloads) OnReload(ctx context.Context, logger *slog.Logger,
+	reload func(context.Context) (changes []string, err error)) {
 	defer signal.Stop(r.signals)
 	for {
 		select {

@@ -1,5 +1,7 @@
-// Package web is the HTTP plumbing that the log and the monitor share: routes whose
-// handlers return errors, and one place that answers those.
+// Package web is the HTTP plumbing that log, witness and monitor share: routes whose handlers return
+// errors, and one place that answers those; answers that are compressed, tagged and cut as readers ask;
+// who a client is, ids and records of requests; a listener in which no client keeps others out; and the
+// look of pages.
 package web
 
 import (

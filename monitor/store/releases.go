@@ -78,5 +78,6 @@ func (r *Reader) Publication(ctx context.Context, log, index int64) (Publication
 		var p Publication
 		err := r.Scan(&p.Log, &p.Index, moment{&p.Asked}, &p.Provider, &p.Repository, &p.Run, &p.Commit)
 		return p, err
-	}, "SELECT log, idx, asked, provider, repository, run, commit_id FROM publications WHERE log = ? AND idx = ?", log, index)
+	}, "SELECT log, idx, asked, provider, repository, run, commit_id FROM publications WHERE log = ? AND idx = ?", log,
+		index)
 }
