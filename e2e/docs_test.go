@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"cratelog/internal/fixture"
 )
@@ -85,8 +86,23 @@ func TestEveryLinkOfThePagesLeadsSomewhere(t *testing.T) {
 	}
 }
 
+// TestThePagesFitTheirColumns: 100, but for tables and what is shown as it is.
+func TestThePagesFitTheirColumns(t *testing.T) {
+	for path, text := range pages(t, fixture.Root(t)) {
+		fenced := false
+		for i, line := range strings.Split(text, "\n") {
+			if strings.HasPrefix(line, "```") {
+				fenced = !fenced
+			}
+			if utf8.RuneCountInString(line) > 100 && !fenced && !strings.HasPrefix(line, "|") && !strings.HasPrefix(line, "    ") {
+				t.Errorf("%s:%d has %d columns", path, i+1, utf8.RuneCountInString(line))
+			}
+		}
+	}
+}
+
 // withVerbs are the verbs that have verbs.
-var withVerbs = []string{"cargo-zkp builder", "cargo-zkp environment", "cargo-zkp policy"}
+var withVerbs = []string{"cargo-zkp builder", "cargo-zkp environment", "cargo-zkp policy", "cargo-zkp trust", "cratelog trust", "logd openings"}
 
 // wrapped are cargo's own verbs: their options are cargo's.
 var wrapped = []string{"build", "check", "test", "run", "clippy", "doc", "bench"}

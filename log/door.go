@@ -229,6 +229,9 @@ func (l *Log) doorProblems() (out []string) {
 	if l.door.busy.within(30 * time.Second) {
 		out = append(out, "the door is full: submissions have waited for a check in vain within the last 30 s")
 	}
+	if err := l.door.spool.failure(30 * time.Second); err != nil {
+		out = append(out, "storage: an upload could not be kept within the last 30 s: "+err.Error())
+	}
 	return out
 }
 
@@ -248,6 +251,9 @@ type bucket struct {
 
 // falseProofCost is how many submissions a false proof counts for. Nobody brings many of them by mistake.
 const falseProofCost = 300
+
+// bytesOfOne is how much may come with a submission that counts for one: it counts for one more for each as many.
+const bytesOfOne = 256 << 10
 
 // badCrateCost is how many submissions a .crate counts for that is refused although its proof holds, and was checked
 // for so long.

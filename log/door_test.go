@@ -220,6 +220,68 @@ func TestAClientIsToldToWait(t *testing.T) {
 	}
 }
 
+// TestWhoStillWritesIsToldWhy an upload was given up, here because its file cannot be made; and so is the operator.
+func TestWhoStillWritesIsToldWhy(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	l := w.open()
+	fatalIf(t, os.RemoveAll(l.door.spool.dir))
+	srv := httptest.NewServer(l.Handler())
+	defer srv.Close()
+	conn := testlog.Must(net.Dial("tcp", srv.Listener.Addr().String()))
+	defer conn.Close()
+	head, body := upload(t, nil, make([]byte, 6<<20))
+	testlog.Must(io.WriteString(conn, head))
+	testlog.Must(conn.Write(body)) // all of it, as clients do that look for an answer only then
+	answer := string(testlog.Must(io.ReadAll(conn)))
+	if !strings.HasPrefix(answer, "HTTP/1.1 503 ") || !strings.Contains(answer, string(StorageFailed)) {
+		t.Errorf("%.500q", answer)
+	}
+	if p := l.doorProblems(); len(p) != 1 || !strings.Contains(p[0], "no such file or directory") {
+		t.Errorf("health says %q", p)
+	}
+}
+
+// TestLargeBodiesCountForMore, whatever is in them, also those that are too large; and one that says at once that it
+// is takes no room.
+func TestLargeBodiesCountForMore(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.cfg.Door = Door{SubmissionsBurst: 8, SubmissionsPerMinute: 1}
+	l := w.open()
+	h := l.Handler()
+	post := func(client string, size int, said int64) int {
+		r := httptest.NewRequest("POST", "/v1/submit", strings.NewReader(strings.Repeat("x", size)))
+		r.RemoteAddr, r.ContentLength = client, said
+		r.Header.Set("Content-Type", "multipart/form-data; boundary=x")
+		r.Header.Set("Expect", "100-continue") // what is refused is not read
+		answer := httptest.NewRecorder()
+		h.ServeHTTP(answer, r)
+		return answer.Code
+	}
+	const most = 16 << 20 // more than any submission
+	for _, c := range []struct {
+		client string
+		size   int
+		said   int64
+		want   []int
+	}{
+		{"192.0.2.1:1", 1000, 1000, []int{400, 400, 400, 400, 400, 400, 400, 400, 429}},
+		{"192.0.2.2:1", 1 << 20, -1, []int{400, 400, 429}},
+		{"192.0.2.3:1", most, -1, []int{413, 429}},
+		{"192.0.2.4:1", 1000, most, []int{413, 413}},
+	} {
+		for i, want := range c.want {
+			if got := post(c.client, c.size, c.said); got != want {
+				t.Errorf("%d bytes, said to be %d, for the %d. time: %d, want %d", c.size, c.said, i+1, got, want)
+			}
+		}
+	}
+	if n, _ := l.door.spool.full(); n != 0 {
+		t.Errorf("%d bytes are left", n)
+	}
+}
+
 func TestABucketFillsAgain(t *testing.T) {
 	t.Parallel()
 	r := newRates(60, 3)

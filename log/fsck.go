@@ -422,13 +422,16 @@ func (f *checkup) settle(ctx context.Context, k fileKey, entries [][]byte, fromE
 }
 
 // fits returns how well a tile of level 0 fits to the rest of the tree: 0 if it does not. Of a full one the
-// file of the tile above tells. Of the last one, that what was signed begins with it (1), and the root of
+// file of the tile above tells; without it nothing does (1). Of the last one, that what was signed begins with it (1), and the root of
 // the tree as well (2).
 func (f *checkup) fits(ctx context.Context, k fileKey) func(tile []byte) int {
 	if k.width == layout.TileWidth {
 		above, known := f.above0(ctx, k.index)
 		return func(tile []byte) int {
-			if known && subtree(tile) == above {
+			switch {
+			case !known:
+				return 1
+			case subtree(tile) == above:
 				return 2
 			}
 			return 0

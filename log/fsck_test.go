@@ -79,11 +79,13 @@ func TestFsckFindsAndRepairs(t *testing.T) {
 		words  string // of one of them
 		remain bool   // it cannot be repaired
 	}{
-		"full tile":               {flip("tile/0/000", 77), "tile/0/000", "is not what the entries below it say", false},
-		"edge tile":               {flip("tile/0/001.p/44", 77), "tile/0/001.p/44", "is not what the entries", false},
-		"upper tile":              {flip("tile/1/000.p/1", 7), "tile/1/000.p/1", "is not what the entries", false},
-		"tile is short":           {write("tile/0/000", "short"), "tile/0/000", "too short", false},
-		"no tiles":                {func() { remove("tile/0")(); remove("tile/1")() }, "tile/0/000 tile/0/001.p/44 tile/1/000.p/1", "cannot be read", false},
+		"full tile":     {flip("tile/0/000", 77), "tile/0/000", "is not what the entries below it say", false},
+		"edge tile":     {flip("tile/0/001.p/44", 77), "tile/0/001.p/44", "is not what the entries", false},
+		"upper tile":    {flip("tile/1/000.p/1", 7), "tile/1/000.p/1", "is not what the entries", false},
+		"tile is short": {write("tile/0/000", "short"), "tile/0/000", "too short", false},
+		"no tiles":      {func() { remove("tile/0")(); remove("tile/1")() }, "tile/0/000 tile/0/001.p/44 tile/1/000.p/1", "cannot be read", false},
+		"no tiles, no index": {func() { remove("tile/0")(); remove("tile/1")(); w.removeIndex() },
+			"index.db tile/0/000 tile/0/001.p/44 tile/1/000.p/1", "rows of the entries 0 to 299", false},
 		"full bundle":             {flip("tile/entries/000", 77), "tile/entries/000", "holds another entry 0", true},
 		"edge bundle":             {flip("tile/entries/001.p/44", 77), "tile/entries/001.p/44", "holds another entry 256", true},
 		"no bundle":               {remove("tile/entries/000"), "tile/entries/000", "cannot be read", true},

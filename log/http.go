@@ -159,6 +159,9 @@ func (l *Log) withForm(w http.ResponseWriter, r *http.Request, f func(context.Co
 	if err == nil {
 		err = l.admitRate(r)
 	}
+	if err == nil && r.ContentLength > most {
+		err = refuse(CrateTooLarge, nil, "The request has %d bytes, and this log takes %d at most.", r.ContentLength, most)
+	}
 	if err != nil {
 		l.door.spool.skip(w, r, most)
 		return err
@@ -166,6 +169,11 @@ func (l *Log) withForm(w http.ResponseWriter, r *http.Request, f func(context.Co
 	ctx, cancel := context.WithCancel(withClient(r.Context(), web.Client(r)))
 	defer cancel()
 	b, err := l.door.spool.read(w, r, most, cancel)
+	l.door.rates.charge(web.Client(r), float64(b.size/bytesOfOne))
+	var refusal *Refusal
+	if errors.As(err, &refusal) && refusal.Reason != Timeout {
+		l.door.spool.skip(w, r, most-b.size)
+	}
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTime)) // a recorder in a test has none
 	if err != nil {
 		return err

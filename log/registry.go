@@ -33,7 +33,6 @@ const (
 	// registryFresh is how long it is believed that a registry does not list something.
 	registryFresh = 10 * time.Second
 
-	registryWaiting = 64               // submissions that wait for registries
 	registryTimeout = 15 * time.Second // of one question
 	registryPause   = 5 * time.Second  // after an answer that is none and names no time to ask again
 	maxRegistryWait = time.Hour        // that a registry may ask for
@@ -70,9 +69,9 @@ func (l *Log) SetRegistries(list []Registry, requests int) error {
 	if requests == 0 {
 		requests = defaultRegistryRequests
 	}
-	all := &registries{of: make(map[string]*registryIndex), waiting: make(chan struct{}, registryWaiting)}
+	all := &registries{of: make(map[string]*registryIndex), waiting: make(chan struct{}, l.limits.Waiting)}
 	budget := &registryBudget{now: l.registryNow, all: make([]time.Time, requests),
-		strange: make([]time.Time, (requests+1)/2)}
+		strange: make([]time.Time, (requests+1)/2), strangers: make([]string, (requests+1)/2)}
 	for _, r := range list {
 		r.Subject = cmp.Or(r.Subject, entry.Registry(r.Index))
 		x, err := l.newRegistryIndex(r, budget)

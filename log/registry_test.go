@@ -63,8 +63,10 @@ func (w *registryWorld) claim(name, version, body string) (entryBytes, raw []byt
 	return marshal(e), raw
 }
 
-func (w *registryWorld) try(entryBytes, raw []byte) error {
-	_, err := w.l.Submit(w.t.Context(), entryBytes, bytes.NewReader(raw), nil)
+func (w *registryWorld) try(entryBytes, raw []byte) error { return w.tryAs("", entryBytes, raw) }
+
+func (w *registryWorld) tryAs(client string, entryBytes, raw []byte) error {
+	_, err := w.l.Submit(WithClient(w.t.Context(), client), entryBytes, bytes.NewReader(raw), nil)
 	return err
 }
 
@@ -456,6 +458,58 @@ func TestARegistryIsAskedOncePerNameAtATime(t *testing.T) {
 	}
 }
 
+// TestManyWaitForOneAnswer: however many versions of a crate are logged at once, its registry is asked once, and all are
+// taken.
+func TestManyWaitForOneAnswer(t *testing.T) {
+	t.Parallel()
+	w := newRegistryWorld(t)
+	const many = 200
+	release := make(chan struct{})
+	w.reg.Meddle(func(http.ResponseWriter, *http.Request) bool { <-release; return false })
+	errs := make(chan error, many)
+	for i := range many {
+		e, raw := w.claim("alpha", fmt.Sprintf("1.0.%d", i), "// a")
+		w.reg.AddCrate(raw)
+		go func() { errs <- w.try(e, raw) }()
+	}
+	eventually(t, "all wait for the registry, or have their answer", func() bool {
+		return len(w.l.registries.Load().waiting)+len(errs) == many
+	})
+	close(release)
+	for range many {
+		if err := <-errs; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if asked := w.asked(); !slices.Equal(asked, []string{"alpha"}) {
+		t.Errorf("asked: %v", asked)
+	}
+}
+
+// TestOneClientLeavesNewNamesToOthers: a few true claims about what is listed nowhere, brought again and again, keep
+// nobody else's first crate out.
+func TestOneClientLeavesNewNamesToOthers(t *testing.T) {
+	t.Parallel()
+	const budget = 20 // 10 for new names, 3 for one client
+	w := newRegistryWorld(t, func(c *Config) { c.RegistryRequests = budget })
+	for i := range budget {
+		reason := NotInRegistry
+		if i >= 3 {
+			reason = RegistryUnavailable
+		}
+		e, raw := w.claim(fmt.Sprintf("random-%d", i), "1.0.0", "// a")
+		wantRefusal(t, w.tryAs("192.0.2.1", e, raw), reason, "")
+	}
+	e, raw := w.claim("alpha", "1.0.0", "// a")
+	w.reg.AddCrate(raw)
+	if err := w.tryAs("192.0.2.2", e, raw); err != nil {
+		t.Error(err)
+	}
+	w.pass(time.Minute)
+	e, raw = w.claim("random-10", "1.0.0", "// a")
+	wantRefusal(t, w.tryAs("192.0.2.1", e, raw), NotInRegistry, "")
+}
+
 // TestRandomNamesSpendNoMoreThanTheBudget, and names that the log knows keep half of it.
 func TestRandomNamesSpendNoMoreThanTheBudget(t *testing.T) {
 	t.Parallel()
@@ -467,7 +521,8 @@ func TestRandomNamesSpendNoMoreThanTheBudget(t *testing.T) {
 	w.pass(time.Minute)
 	w.asked()
 	for i := range 3 * budget {
-		err := w.try(w.claim(fmt.Sprintf("random-%d", i), "1.0.0", "// a"))
+		e, raw := w.claim(fmt.Sprintf("random-%d", i), "1.0.0", "// a")
+		err := w.tryAs(fmt.Sprint(i%4), e, raw)
 		reason := NotInRegistry
 		if i >= budget/2 {
 			reason = RegistryUnavailable

@@ -112,7 +112,7 @@ func (x *registryIndex) left(s *listing) time.Duration {
 // ask asks what the registry says of a name now, or joins who asks already. When ctx ends the
 // question goes on. Its error is a *registryFailure, or ctx's.
 func (x *registryIndex) ask(ctx context.Context, name string) (*listing, error) {
-	flight := x.flights.DoChan(registry.Path(name), func() (any, error) { return x.fetch(name) })
+	flight := x.flights.DoChan(registry.Path(name), func() (any, error) { return x.fetch(name, clientOf(ctx)) })
 	select {
 	case <-ctx.Done():
 		return nil, ctx.Err()
@@ -124,8 +124,8 @@ func (x *registryIndex) ask(ctx context.Context, name string) (*listing, error) 
 	}
 }
 
-// fetch asks the registry about a name.
-func (x *registryIndex) fetch(name string) (*listing, error) {
+// fetch asks the registry about a name, for a client.
+func (x *registryIndex) fetch(name, client string) (*listing, error) {
 	ctx, cancel := context.WithTimeout(x.log.ctx, registryTimeout)
 	defer cancel()
 	select {
@@ -140,7 +140,7 @@ func (x *registryIndex) fetch(name string) (*listing, error) {
 	if err := x.leftAlone(name); err != nil {
 		return nil, err
 	}
-	if err := x.allow(ctx, name); err != nil {
+	if err := x.allow(ctx, name, client); err != nil {
 		return nil, err
 	}
 	f, err := x.client.File(ctx, name)
@@ -168,8 +168,8 @@ func (x *registryIndex) leftAlone(name string) error {
 }
 
 // allow holds names that the log has no entry of to half of the budget, so that a flood of them
-// leaves the other half to those who were here before.
-func (x *registryIndex) allow(ctx context.Context, name string) error {
+// leaves the other half to those who were here before; and each client to a quarter of that half.
+func (x *registryIndex) allow(ctx context.Context, name, client string) error {
 	known := false
 	err := x.log.index.db.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM entries WHERE name = ? AND registry = ?)",
 		name, x.subject).Scan(&known)
@@ -179,9 +179,9 @@ func (x *registryIndex) allow(ctx context.Context, name string) error {
 	if known {
 		return nil
 	}
-	if wait := x.budget.takeStrange(); wait > 0 {
+	if wait := x.budget.takeStrange(client); wait > 0 {
 		x.log.registryRequests.WithLabelValues(x.subject, "no-budget").Inc()
-		return &registryFailure{wait, "others have asked for so many new names that this log must wait", errRegistryBudget}
+		return &registryFailure{wait, "so many new names were asked about, by all or by one address, that this log must wait", errRegistryBudget}
 	}
 	return nil
 }
@@ -362,16 +362,38 @@ type registryBudget struct {
 
 	mu           sync.Mutex
 	all, strange []time.Time // when the last requests were made, oldest first
+	strangers    []string    // whose those of strange were
 }
 
 // take takes a request from the budget, or returns after which time there is one.
-func (b *registryBudget) take() time.Duration { return b.takeOf(b.all) }
-
-func (b *registryBudget) takeStrange() time.Duration { return b.takeOf(b.strange) }
-
-func (b *registryBudget) takeOf(last []time.Time) time.Duration {
+func (b *registryBudget) take() time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	return b.takeOf(b.all)
+}
+
+func (b *registryBudget) takeStrange(client string) time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	ends, share := b.now().Add(-time.Minute), (len(b.strange)+3)/4
+	for i := len(b.strange) - 1; i >= 0 && b.strange[i].After(ends); i-- {
+		if b.strangers[i] != client {
+			continue
+		}
+		if share--; share == 0 {
+			return b.strange[i].Sub(ends)
+		}
+	}
+	wait := b.takeOf(b.strange)
+	if wait == 0 {
+		copy(b.strangers, b.strangers[1:])
+		b.strangers[len(b.strangers)-1] = client
+	}
+	return wait
+}
+
+// takeOf takes one if the oldest is a minute ago. The caller holds mu.
+func (b *registryBudget) takeOf(last []time.Time) time.Duration {
 	now := b.now()
 	if wait := last[0].Add(time.Minute).Sub(now); wait > 0 {
 		return wait

@@ -33,6 +33,8 @@ type spool struct {
 	total    int64                     // owned by mu
 	inMemory int64                     // owned by mu
 	cut      uint64                    // owned by mu
+	failed   error                     // owned by mu; the last failure of the disk
+	failedAt time.Time                 // owned by mu
 }
 
 // Sizes of the spool.
@@ -84,7 +86,8 @@ type body struct {
 }
 
 // read reads the body of a request, which may have at most limit bytes. It waits only as long as the
-// spool's least speed allows. Errors are Refusals. The body must be closed.
+// spool's least speed allows. Errors are Refusals. The body must be closed; beside an error it is, and only
+// says how much came.
 func (p *spool) read(w http.ResponseWriter, r *http.Request, limit int64, cut func()) (*body, error) {
 	rc := http.NewResponseController(w)
 	b := &body{spool: p, client: web.Client(r), begun: p.now()}
@@ -105,13 +108,17 @@ func (p *spool) read(w http.ResponseWriter, r *http.Request, limit int64, cut fu
 		if err != nil {
 			err = b.explain(err)
 			b.close()
-			return nil, err
+			return b, err
 		}
 	}
 }
 
+// skipPause is between two chunks of a body that is skipped: 1 MB/s.
+const skipPause = 64 * time.Millisecond
+
 // skip reads the body of a request that is refused, in the time that it would have to be accepted: a client
-// that still writes would not see an early answer. One that waits to be asked for it is not.
+// that still writes would not see an early answer. One that waits to be asked for it is not. It does not
+// hurry, so that whoever is told to wait does.
 func (p *spool) skip(w http.ResponseWriter, r *http.Request, limit int64) {
 	if r.Header.Get("Expect") != "" {
 		return
@@ -123,6 +130,7 @@ func (p *spool) skip(w http.ResponseWriter, r *http.Request, limit int64) {
 		if b.size += n; err != nil {
 			return
 		}
+		time.Sleep(skipPause)
 	}
 }
 
@@ -192,7 +200,7 @@ func (b *body) toFile(r io.Reader) error {
 		err = os.Remove(f.Name()) // it lives as long as it is open
 	}
 	if err != nil {
-		return later(StorageFailed, 2*time.Second, err, "The log has no room for uploads: try again later.")
+		return b.spool.fail(err)
 	}
 	return b.copyToFile(r)
 }
@@ -202,9 +210,27 @@ func (b *body) copyToFile(r io.Reader) error {
 	defer spoolChunks.Put(chunk)
 	n, err := r.Read(chunk[:])
 	if _, fileErr := b.file.Write(chunk[:n]); fileErr != nil {
-		return later(StorageFailed, 2*time.Second, fileErr, "The log has no room for uploads: try again later.")
+		return b.spool.fail(fileErr)
 	}
 	return b.count(n, err)
+}
+
+// fail takes note of a failure of the disk, and makes a refusal of it.
+func (p *spool) fail(err error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.failed, p.failedAt = err, p.now()
+	return later(StorageFailed, 2*time.Second, err, "The log has no room for uploads: try again later.")
+}
+
+// failure returns the last failure of the disk, if it was within a time.
+func (p *spool) failure(within time.Duration) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.now().Sub(p.failedAt) > within {
+		return nil
+	}
+	return p.failed
 }
 
 // reader reads the body from its begin.

@@ -10,12 +10,8 @@ import (
 	"cratelog/entry"
 )
 
-const (
-	// listWait is how long a registry's index is waited for, all in all.
-	listWait = 15 * time.Minute
-	// maxPause bounds the time between two questions to the log.
-	maxPause = time.Minute
-)
+// listWait is how long the log is waited for to see what was uploaded, all in all.
+const listWait = 15 * time.Minute
 
 // backed returns the origin of the log if the publisher's own policy calls it registry-backed.
 func (r *run) backed() string {
@@ -95,10 +91,9 @@ func (r *run) logRest(ctx context.Context) error {
 		if left == nil {
 			break
 		}
-		d := min(max(left.again, time.Second), maxPause)
+		d := max(left.again, time.Second)
 		if waited+d > listWait {
-			return unlogged(left, fmt.Errorf("the log at %s did not see it in the registry's index within %v", r.log.URL,
-				listWait))
+			return unlogged(left, fmt.Errorf("the log at %s does not take it within %v: %w", r.log.URL, listWait, left.why))
 		}
 		r.Report.Status("Waiting", "%s: the log does not see it in the registry's index yet; it is asked again in %v "+
 			"(waited %v)", left.member, d.Round(time.Second), waited.Round(time.Second))

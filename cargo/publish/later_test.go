@@ -147,7 +147,7 @@ func TestTheIndexMayLag(t *testing.T) {
 	if outcome.Of(err) != outcome.Unchecked {
 		t.Errorf("an index that does not move: %v", err)
 	}
-	says(t, fmt.Sprint(err), "is published, and not logged", "within 15m0s")
+	says(t, fmt.Sprint(err), "is published, and not logged", "does not take it within 15m0s", "not-in-registry")
 	left.Store(5)
 	said := s.mustRun(s.quick)
 	if n := strings.Count(said, "Waiting hello-publish"); n < 5 || n > 6 {
@@ -156,6 +156,39 @@ func TestTheIndexMayLag(t *testing.T) {
 	if s.logged() != 1 || s.forger.made != 1 {
 		t.Errorf("%d proofs, log of %d", s.forger.made, s.logged())
 	}
+	s.uploads(1)
+}
+
+// TestARegistryThatFailsTheLogAfterTheUploadIsWaitedOut, unless it asks for more patience than anybody has.
+func TestARegistryThatFailsTheLogAfterTheUploadIsWaitedOut(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo package")
+	}
+	s := newBackedSite(t)
+	s.release("0.1.0")
+	var uploaded, left atomic.Int32
+	retry := "900"
+	s.reg.Meddle(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPut {
+			uploaded.Store(1)
+		}
+		if r.Header.Get("User-Agent") != "cratelog-logd" || uploaded.Load() == 0 || left.Add(-1) < 0 {
+			return false
+		}
+		w.Header().Set("Retry-After", retry)
+		w.WriteHeader(http.StatusTooManyRequests)
+		return true
+	})
+	left.Store(1 << 30)
+	_, err := s.run(s.quick)
+	if outcome.Of(err) != outcome.Unchecked {
+		t.Errorf("a registry that wants to be left alone: %v", err)
+	}
+	says(t, fmt.Sprint(err), "is published, and not logged", "does not take it within 15m0s", "registry-unavailable")
+	fatalIf(t, s.world.Log.SetRegistries(s.registries(), 10000))
+	left.Store(1)
+	retry = "700" // more than one submission waits
+	says(t, s.mustRun(s.quick), "Waiting hello-publish v0.1.0", "Logged hello-publish v0.1.0 as entry 0")
 	s.uploads(1)
 }
 

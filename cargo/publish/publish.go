@@ -152,6 +152,7 @@ type job struct {
 	published  bool          // the registry has these bytes
 	pending    bool          // the log takes it when the registry lists it
 	again      time.Duration // until the log is to be asked again, if it is pending
+	why        error         // what it said
 	unlisted   error         // why that could not be told
 }
 
@@ -468,8 +469,8 @@ func (r *run) submit(ctx context.Context) error {
 func (r *run) submitOne(ctx context.Context, j *job) error {
 	b, err := Submit(ctx, r.log, Submission{Entry: j.entryBytes, Crate: j.raw, Opening: j.opening,
 		Without: func(why error) { r.Report.Warn("%s: the log does not keep the opening: %v", j.member, why) }})
-	if wait, yes := Unlisted(err); yes {
-		j.pending, j.again = true, wait
+	if wait, yes := Unlisted(err); yes || j.published && wait > 0 {
+		j.pending, j.again, j.why = true, wait, err
 		return nil
 	}
 	if err != nil {

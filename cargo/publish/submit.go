@@ -21,13 +21,20 @@ type Submission struct {
 	Without func(why error)
 }
 
-// Unlisted says whether a log would take a submission if the registry listed it, and when to ask again.
+// Unlisted says whether a log would take a submission if the registry listed it. wait is when to ask again, and
+// not 0 either if the registry did not answer the log.
 func Unlisted(err error) (wait time.Duration, yes bool) {
 	var refused *client.SubmitError
-	if !errors.As(err, &refused) || refused.Reason != client.NotInRegistry {
+	if !errors.As(err, &refused) {
 		return 0, false
 	}
-	return refused.RetryAfter, true
+	switch refused.Reason {
+	case client.NotInRegistry:
+		return refused.RetryAfter, true
+	case "registry-unavailable":
+		return refused.RetryAfter, false
+	}
+	return 0, false
 }
 
 // Unregistered says whether a log refuses a submission for good because of what its registry lists.

@@ -378,6 +378,7 @@ func askLog(ctx context.Context, p *policy.Policy, t policy.Trust, l client.Poli
 	case errors.Is(err, client.ErrStale):
 		d.say("log", broken, "tell its operator, or allow a greater max-age; if your clock is wrong, set it", "%s: %v",
 			l.Origin, err)
+		c, err = t.Policy.CheckCheckpointRules(signed, client.Rules{AllowNoWitnesses: p.Development}) // it may have ended
 	case err != nil:
 		d.say("log", broken, "tell its operator; if its keys or witnesses changed, get its new trust file: "+
 			"cargo zkp trust update", "%s: %v", l.Origin, err)
@@ -389,9 +390,8 @@ func askLog(ctx context.Context, p *policy.Policy, t policy.Trust, l client.Poli
 		d.say("log", healthy, "", "%s has %d entries; its witnesses cosigned %s ago", l.Origin, c.Size,
 			time.Since(c.Witnessed).Round(time.Second))
 	}
-	d.names(ctx, p, l)
-	if err == nil {
-		d.end(ctx, p, t, log, c)
+	if err != nil || !d.end(ctx, p, t, log, c) {
+		d.names(ctx, p, l)
 	}
 	return d.found
 }
@@ -419,7 +419,14 @@ func (d *doctor) names(ctx context.Context, p *policy.Policy, l client.PolicyLog
 }
 
 // end tells whether a log has ended, and which logs its operator names that nobody here trusts.
-func (d *doctor) end(ctx context.Context, p *policy.Policy, t policy.Trust, log *client.Log, c client.Checkpoint) {
+func (d *doctor) end(ctx context.Context, p *policy.Policy, t policy.Trust, log *client.Log, c client.Checkpoint) (ended bool) {
+	add := func(vkey, url string) string {
+		if own, err := client.ParseTrust(t.Text); err == nil && len(own.Maintainers) > 0 {
+			return "the maintainers of " + t.Path + " can name it in the next one: cargo zkp trust update"
+		}
+		return "if you trust that log, add it to " + t.Path + ": log " + printable(strings.TrimSpace(vkey+" "+url))
+	}
+	successor := ""
 	trusted := func(vkey string) bool {
 		return slices.ContainsFunc(p.Trust, func(t policy.Trust) bool {
 			return slices.ContainsFunc(t.Policy.Logs(), func(l client.PolicyLog) bool { return l.VKey == vkey })
@@ -429,7 +436,7 @@ func (d *doctor) end(ctx context.Context, p *policy.Policy, t policy.Trust, log 
 		f, err := t.Policy.CheckFrozen(note)
 		fix := ""
 		if f.Successor != "" && !trusted(f.Successor) {
-			fix = "if you trust that log, add it to " + t.Path + ": log " + strings.TrimSpace(f.Successor+" "+f.SuccessorURL)
+			fix = add(f.Successor, f.SuccessorURL)
 		}
 		switch {
 		case err != nil:
@@ -438,19 +445,21 @@ func (d *doctor) end(ctx context.Context, p *policy.Policy, t policy.Trust, log 
 			d.say("log", broken, "do not use this log, and tell the monitors: its note and its checkpoint convict it",
 				"%s has signed that it ended with %d entries, and shows a tree of %d", c.Origin, f.Size, c.Size)
 		default:
+			ended, successor = true, f.Successor
 			d.say("log", warning, fix, "%v", &f)
 		}
 	}
 	about, err := log.About(ctx)
 	if err != nil {
-		return // a log need not say anything about itself
+		return ended // a log need not say anything about itself
 	}
 	for _, s := range about.Shards {
-		if s.VKey != about.VKey && !trusted(s.VKey) {
-			d.say("log", skipped, "if you trust it, add it to "+t.Path+": log "+printable(s.VKey+" "+s.URL),
+		if s.VKey != about.VKey && s.VKey != successor && !trusted(s.VKey) {
+			d.say("log", skipped, add(s.VKey, s.URL),
 				"%s names another log of its operator, which is not in your trust file: %s", c.Origin, s.Origin)
 		}
 	}
+	return ended
 }
 
 // maxSkew is how far ahead a witness's clock may be for max-age (client.Rules).

@@ -45,7 +45,8 @@ func TestADoctorSaysThatALogHasEnded(t *testing.T) {
 			w.Write(signed)
 		case "/v1/log":
 			json.NewEncoder(w).Encode(map[string]any{"vkey": key.VKey, "shards": []map[string]string{{"origin": "log.example/1", "vkey": key.VKey},
-				{"origin": "log.example/2", "vkey": next.VKey, "url": "https://log.example/2"}}})
+				{"origin": "log.example/2", "vkey": next.VKey, "url": "https://log.example/2"},
+				{"origin": "log.example/3", "vkey": testlog.LogKey("log.example/3").VKey, "url": "https://log.example/3"}}})
 		}
 	}))
 	defer srv.Close()
@@ -63,7 +64,7 @@ func TestADoctorSaysThatALogHasEnded(t *testing.T) {
 	}
 	same := client.Checkpoint{Origin: f.Origin, Size: 7, Root: f.Root}
 	has(t, look(same), "log", warning, "has ended at 2001-09-09 with 7 entries", "The year is over.", "add it to trust.policy: log "+next.VKey+" https://log.example/2")
-	has(t, look(same), "log", skipped, "names another log of its operator, which is not in your trust file: log.example/2")
+	has(t, look(same), "log", skipped, "names another log of its operator, which is not in your trust file: log.example/3")
 	grown, forked := same, same
 	grown.Size, forked.Root = 8, tlog.Hash{2}
 	has(t, look(grown), "log", broken, "ended with 7 entries, and shows a tree of 8")
@@ -74,5 +75,35 @@ func TestADoctorSaysThatALogHasEnded(t *testing.T) {
 	has(t, look(same), "log", warning, "does not verify")
 	if text := look(same)["log"][0].Text; strings.Contains(text, "\n") {
 		t.Errorf("%q", text)
+	}
+}
+
+// TestADoctorSaysThatALogHasEndedHoweverOldItsLastCheckpointIs: max-age is passed one day, for ever. Nothing is
+// said then of who could take a name, and a trust file that its maintainers sign is not to be edited.
+func TestADoctorSaysThatALogHasEndedHoweverOldItsLastCheckpointIs(t *testing.T) {
+	then := time.Unix(1e9, 0)
+	l := testlog.New("log.example/1", 1, func() time.Time { return then })
+	l.Add([]byte("leaf"))
+	l.Publish()
+	next := testlog.LogKey("log.example/2").VKey
+	f := client.Frozen{Origin: "log.example/1", Size: 1, Root: l.Tree.Root(1), Time: then, Successor: next}
+	signed := testlog.Must(note.Sign(&note.Note{Text: testlog.Must(f.Text())}, l.Key))
+	l.Intercept(testlog.Answer("/frozen", http.StatusOK, signed))
+	srv := httptest.NewServer(l)
+	defer srv.Close()
+	maintained := "# cratelog trust/v1 x.example\n# sequence 1\n# threshold 1\n# maintainer " + testlog.LogKey("alice.example").VKey + "\n"
+	for head, fix := range map[string]string{"": "add it to trust.policy: log " + next, maintained: "cargo zkp trust update"} {
+		text := append([]byte(head), l.Trust(srv.URL)...)
+		trust := policy.Trust{Path: "trust.policy", Text: text, Policy: testlog.Must(client.ParsePolicy(text))}
+		p := &policy.Policy{Trust: []policy.Trust{trust}, MaxAge: time.Hour}
+		by := map[string][]finding{}
+		for _, f := range askLog(t.Context(), p, trust, trust.Policy.Logs()[0]) {
+			by[f.Check] = append(by[f.Check], f)
+		}
+		has(t, by, "log", broken, "max-age")
+		has(t, by, "log", warning, "has ended at 2001-09-09", fix)
+		if len(by["names"]) > 0 {
+			t.Errorf("who can take a name in a log that has ended? %v", by["names"])
+		}
 	}
 }

@@ -217,6 +217,7 @@ func TestMaintainersSignATrustFileOneAfterTheOther(t *testing.T) {
 	write("two", file(2, bob))
 	wants(outcome.Refused, "of no maintainer of "+path("two"), "sign", path("two"), "-key", path("alice.pem"))
 	wants(outcome.Unchecked, "is encrypted", "sign", path("two"), "-key", path("bob.pem"))
+	wants(3, "-passphrase-file", "sign", path("two"), "-key", path("bob.pem"))
 	wants(0, "readers of number 1 do not take it yet", "sign", path("two"), "-key", path("bob.pem"), "-passphrase-file", path("pass"),
 		"-before", path("one"))
 	wants(0, "readers of number 1 take it", "sign", path("two"), "-key", path("alice.pem"), "-before", path("one"))

@@ -25,7 +25,7 @@ const usage = `cratelog makes and runs a log of your own (docs/your-own-log.md).
 cratelog init --help lists its options. The programs that it runs are logd, witness and monitor:
 beside this one, or on PATH. What readers use is cargo zkp.
 
-Exit status: 0 all is well; 2 the command line is wrong; 3 it failed, or a program ended.
+Exit status: 0 all is well; 1 a trust file is refused; 2 the command line is wrong; 3 it failed, or a program ended.
 `
 
 func main() { daemon.Main("cratelog", usage, run) }

@@ -169,6 +169,8 @@ func TestCheckSaysWhatServeWouldSay(t *testing.T) {
 	}
 	s.settings("")
 	look(1, "FAIL  programs and limits", "development key")
+	s.settings(good + "trust_for_readers = \"none\"\n")
+	look(1, "FAIL  settings", "logd.toml: trust_for_readers: ")
 	s.settings(good + "colour = 1\n")
 	look(1, "FAIL  settings", "colour")
 	s.settings(good + "proving_keys = \"none\"\n")

@@ -182,12 +182,12 @@ func loadFor(path string, readOnly bool) (settings, log.Config, error) {
 	}
 	trust, err := durable.Read(config.Beside(path, s.Trust), client.MaxPolicySize)
 	if err != nil {
-		return s, log.Config{}, err
+		return s, log.Config{}, fmt.Errorf("%s: trust: %w", path, err)
 	}
 	var readers []byte
 	if s.Readers != "" {
 		if readers, err = durable.Read(config.Beside(path, s.Readers), client.MaxPolicySize); err != nil {
-			return s, log.Config{}, err
+			return s, log.Config{}, fmt.Errorf("%s: trust_for_readers: %w", path, err)
 		}
 	}
 	var signers []log.Key

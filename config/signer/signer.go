@@ -96,7 +96,7 @@ func (s Settings) openFile(path, ref string) (crypto.Signer, error) {
 		}
 		key, err = config.ParseKey(text, pass)
 	} else if errors.Is(err, config.ErrPassphrase) {
-		err = fmt.Errorf("%w: name a file that holds it with key_passphrase_file", err)
+		err = fmt.Errorf("%w: name a file that holds it with key_passphrase_file (-passphrase-file on a command line)", err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("key file %s %w", name, err)

@@ -39,8 +39,15 @@ type Site struct {
 	Dir    string
 	Output *bytes.Buffer // what logd has written; to be read after Close
 
-	log       *exec.Cmd
-	processes []*exec.Cmd
+	log       *process
+	processes []*process
+}
+
+// process is one that runs, until ended is closed.
+type process struct {
+	*exec.Cmd
+	ended chan struct{}
+	err   error // how it ended
 }
 
 // Build builds logd and witness into dir. The working directory must be in this module.
@@ -109,10 +116,10 @@ func (s *Site) startWitness(ctx context.Context, program, name, logVKey string) 
 }
 
 // serve starts a program that serves, and waits until it does.
-func (s *Site) serve(ctx context.Context, program, name string, files int) (cmd *exec.Cmd, url string, err error) {
+func (s *Site) serve(ctx context.Context, program, name string, files int) (p *process, url string, err error) {
 	ready := filepath.Join(s.Dir, name+".ready")
 	args := []string{"serve", "-config", filepath.Join(s.Dir, name+".toml"), "-ready-file", ready}
-	cmd = exec.Command(program, args...)
+	cmd := exec.Command(program, args...)
 	if files > 0 {
 		cmd = exec.Command("sh", append([]string{"-c", `ulimit -n "$0" && exec "$@"`, strconv.Itoa(files), program},
 			args...)...)
@@ -121,20 +128,27 @@ func (s *Site) serve(ctx context.Context, program, name string, files int) (cmd 
 		cmd.Stderr = s.Output
 	}
 	if err := cmd.Start(); err != nil {
-		return cmd, "", err
+		return nil, "", err
 	}
-	s.processes = append(s.processes, cmd)
+	p = &process{Cmd: cmd, ended: make(chan struct{})}
+	go func() {
+		p.err = cmd.Wait()
+		close(p.ended)
+	}()
+	s.processes = append(s.processes, p)
 	for range 600 {
 		if b, err := os.ReadFile(ready); err == nil {
-			return cmd, strings.TrimSpace(string(b)), nil
+			return p, strings.TrimSpace(string(b)), nil
 		}
 		select {
 		case <-ctx.Done():
-			return cmd, "", ctx.Err()
+			return p, "", ctx.Err()
+		case <-p.ended:
+			return p, "", fmt.Errorf("%s ended before it served", name)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
-	return cmd, "", fmt.Errorf("%s does not serve after 30 s", name)
+	return p, "", fmt.Errorf("%s does not serve after 30 s", name)
 }
 
 func output(ctx context.Context, program string, args ...string) (string, error) {
@@ -168,19 +182,27 @@ func (s *Site) Metric(name string) (float64, error) {
 }
 
 // Alive says whether logd still runs.
-func (s *Site) Alive() bool { return s.log.Process.Signal(syscall.Signal(0)) == nil }
+func (s *Site) Alive() bool {
+	select {
+	case <-s.log.ended:
+		return false
+	default:
+		return true
+	}
+}
 
 // Close ends all processes, the log first.
 func (s *Site) Close() error {
 	var errs []error
 	for i := len(s.processes) - 1; i >= 0; i-- {
-		cmd := s.processes[i]
-		cmd.Process.Signal(syscall.SIGTERM)
-		timer := time.AfterFunc(30*time.Second, func() { cmd.Process.Kill() })
-		if err := cmd.Wait(); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", filepath.Base(cmd.Path), err))
-		}
+		p := s.processes[i]
+		p.Process.Signal(syscall.SIGTERM)
+		timer := time.AfterFunc(30*time.Second, func() { p.Process.Kill() })
+		<-p.ended
 		timer.Stop()
+		if p.err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", filepath.Base(p.Path), p.err))
+		}
 	}
 	s.processes = nil
 	return errors.Join(errs...)
