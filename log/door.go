@@ -159,8 +159,8 @@ func (l *Log) doorMetrics() []prometheus.Collector {
 
 type clientKey struct{}
 
-// withClient says for whom Submit works: clients share the log fairly. Without it all callers are one.
-func withClient(ctx context.Context, client string) context.Context {
+// WithClient says for whom Submit works: clients share the log fairly. Without it all callers are one.
+func WithClient(ctx context.Context, client string) context.Context {
 	return context.WithValue(ctx, clientKey{}, client)
 }
 

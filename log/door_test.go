@@ -321,7 +321,7 @@ func TestFalseProofsAreCheckedOnceAndAlone(t *testing.T) {
 	w.proofs.checking = func() { checks++ }
 	raw := testCrate(t, "alpha", "1.0.0", "")
 	e := testEntry(t, raw, "alpha", "1.0.0", 1)
-	bad := withClient(t.Context(), "bad")
+	bad := WithClient(t.Context(), "bad")
 	for range 3 {
 		_, err := l.Submit(bad, marshal(e), failingReader{t}, nil)
 		wantRefusal(t, err, ProofInvalid, "does not verify")
@@ -365,7 +365,7 @@ func TestBombsWaitForOthers(t *testing.T) {
 	var g sync.WaitGroup
 	for _, e := range entries {
 		g.Go(func() {
-			_, err := l.Submit(withClient(t.Context(), "bomber"), e, bytes.NewReader(bomb), nil)
+			_, err := l.Submit(WithClient(t.Context(), "bomber"), e, bytes.NewReader(bomb), nil)
 			var r *Refusal
 			if !errors.As(err, &r) || r.Reason != CrateRefused {
 				t.Errorf("got %v", err)
@@ -382,7 +382,7 @@ func TestBombsWaitForOthers(t *testing.T) {
 	l.door.cores.mu.Unlock()
 	turn.end()
 	e, c := w.good("alpha", "1.0.0")
-	b := testlog.Must(l.Submit(withClient(t.Context(), "honest"), e, bytes.NewReader(c), nil))
+	b := testlog.Must(l.Submit(WithClient(t.Context(), "honest"), e, bytes.NewReader(c), nil))
 	w.checkBundle(b, e)
 	g.Wait()
 }

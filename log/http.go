@@ -166,7 +166,7 @@ func (l *Log) withForm(w http.ResponseWriter, r *http.Request, f func(context.Co
 		l.door.spool.skip(w, r, most)
 		return err
 	}
-	ctx, cancel := context.WithCancel(withClient(r.Context(), web.Client(r)))
+	ctx, cancel := context.WithCancel(WithClient(r.Context(), web.Client(r)))
 	defer cancel()
 	b, err := l.door.spool.read(w, r, most, cancel)
 	l.door.rates.charge(web.Client(r), float64(b.size/bytesOfOne))
