@@ -138,11 +138,26 @@ func (l *Log) refreshCopy(ctx context.Context) error {
 				next.size, old.size)
 		}
 	}
-	l.copied.size.Store(next.size)
-	if err := l.indexUpTo(ctx, next.size); err != nil {
+	if err := l.indexCopy(ctx, next.tree()); err != nil {
 		return err
 	}
+	l.copied.size.Store(next.size)
 	l.published.set(next)
 	l.metrics.published.Set(float64(next.size))
+	return nil
+}
+
+// indexCopy is indexUpTo of a copy, whose entries may be others than its tiles say while it is written.
+func (l *Log) indexCopy(ctx context.Context, tree treeHead) error {
+	l.indexing.Lock()
+	defer l.indexing.Unlock()
+	for l.indexed < tree.size {
+		err := l.indexBatch(ctx, tree.size, func(ctx context.Context, n uint64) ([][]byte, error) {
+			return l.verified.entries(ctx, tree, n)
+		})
+		if err != nil {
+			return err
+		}
+	}
 	return nil
 }

@@ -119,7 +119,22 @@ func (x *export) begin() error {
 	case old.Checkpoint == x.mark.Checkpoint:
 		x.mark.Next = min(old.Next, x.head.size)
 	}
+	if !old.Done {
+		if err := x.sweep(); err != nil {
+			return err
+		}
+	}
 	return x.save()
+}
+
+// sweep removes the half-written files that an export left which was killed.
+func (x *export) sweep() error {
+	return filepath.WalkDir(x.dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() && strings.HasPrefix(d.Name(), durable.Unfinished) {
+			err = os.Remove(path)
+		}
+		return err
+	})
 }
 
 func (x *export) save() error {

@@ -174,6 +174,38 @@ func TestAFrozenNoteOfAnotherStateIsNotBelieved(t *testing.T) {
 }
 
 // TestACopyIsServedWithoutAKey, follows what it is a copy of, and shows nothing that does not fit.
+// TestACopyOfWhichABundleIsLateIndexesNothingElse: tiles and checkpoint are there, and the entries are others.
+func TestACopyOfWhichABundleIsLateIndexesNothingElse(t *testing.T) {
+	t.Parallel()
+	w, l := openWorld(t)
+	w.fill(l, "a", 2)
+	copyDir := filepath.Join(t.TempDir(), "tree")
+	fatalIf(t, os.CopyFS(copyDir, os.DirFS(w.cfg.TreeDir)))
+	cfg := w.cfg
+	cfg.ReadOnly, cfg.Signer, cfg.TreeDir, cfg.StateDir = true, nil, copyDir, filepath.Join(t.TempDir(), "state")
+	reader, err := Open(t.Context(), cfg)
+	fatalIf(t, err)
+	defer w.closeLog(reader)
+	e, c := w.good("late", "1.0.0")
+	w.submit(l, e, c)
+	sync := func(name string, change func([]byte) []byte) {
+		b := testlog.Must(os.ReadFile(w.treeFile(name)))
+		fatalIf(t, os.WriteFile(filepath.Join(copyDir, name), change(b), 0o644))
+	}
+	same := func(b []byte) []byte { return b }
+	sync("tile/entries/000.p/3", func(b []byte) []byte { return bytes.ReplaceAll(b, []byte("late"), []byte("evil")) })
+	sync("tile/0/000.p/3", same)
+	sync("checkpoint", same)
+	if err := reader.refreshCopy(t.Context()); !errors.Is(err, errDamaged) {
+		t.Errorf("other entries than the tree's are shown: %v", err)
+	}
+	sync("tile/entries/000.p/3", same)
+	eventually(t, "the copy follows", func() bool { return reader.published.head().size == 3 })
+	if rows := testlog.Must(reader.index.rows(t.Context(), "WHERE name = ?", "late")); len(rows) != 1 {
+		t.Errorf("the index has %d rows of the entry", len(rows))
+	}
+}
+
 // TestARottenFrozenNoteOfTheGuardLeavesTheFile: the tree's good note is not overwritten with it.
 func TestARottenFrozenNoteOfTheGuardLeavesTheFile(t *testing.T) {
 	t.Parallel()
@@ -458,9 +490,14 @@ func TestAnExportGoesOn(t *testing.T) {
 	m.Next, m.Done = 12, false
 	fatalIf(t, os.WriteFile(filepath.Join(dir, exportMark), testlog.Must(json.Marshal(m)), 0o644))
 	old, lost := filepath.Join(dir, "v1/entries/11"), filepath.Join(dir, "v1/entries/12")
+	torn := filepath.Join(dir, "v1/entries/.new-1")
+	fatalIf(t, os.WriteFile(torn, nil, 0o600))
 	fatalIf(t, os.WriteFile(old, []byte("old"), 0o644))
 	fatalIf(t, os.Remove(lost))
 	fatalIf(t, export())
+	if _, err := os.Stat(torn); err == nil {
+		t.Error("a file that was half written is left")
+	}
 	if b := testlog.Must(os.ReadFile(old)); string(b) != "old" || len(testlog.Must(os.ReadFile(lost))) == 0 ||
 		!mark().Done {
 		t.Error("it did not go on at entry 12")

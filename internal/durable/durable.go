@@ -119,10 +119,13 @@ func WriteCache(path string, data []byte) error {
 // File is a temporary file that gets its name once its content is complete.
 type File struct{ *os.File }
 
+// Unfinished begins the names of files that Create made, until they are renamed.
+const Unfinished = ".new-"
+
 // Create makes a temporary file in the directory that its final name will be in, for its
 // owner only. Call Discard when done with it.
 func Create(dir string) (*File, error) {
-	f, err := os.CreateTemp(dir, ".new-*")
+	f, err := os.CreateTemp(dir, Unfinished+"*")
 	if err != nil {
 		return nil, err
 	}
