@@ -57,6 +57,9 @@ func TestALogEnds(t *testing.T) {
 	if out, err := logd("check", "-config", config, "-read-only"); err != nil {
 		t.Errorf("check -read-only: %v\n%s", err, out)
 	}
+	if out, err := logd("fsck", "-config", config); err != nil {
+		t.Errorf("fsck without the key: %v\n%s", err, out)
+	}
 	p = s.start("logd", "serve", "-read-only")
 	var health struct{ Witnesses []map[string]any }
 	if p.get("/healthz", &health); len(health.Witnesses) == 0 || health.Witnesses[0]["last_cosigned"] != nil {
