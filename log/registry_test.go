@@ -66,7 +66,7 @@ func (w *registryWorld) claim(name, version, body string) (entryBytes, raw []byt
 func (w *registryWorld) try(entryBytes, raw []byte) error { return w.tryAs("", entryBytes, raw) }
 
 func (w *registryWorld) tryAs(client string, entryBytes, raw []byte) error {
-	_, err := w.l.Submit(withClient(w.t.Context(), client), entryBytes, bytes.NewReader(raw), nil)
+	_, err := w.l.Submit(WithClient(w.t.Context(), client), entryBytes, bytes.NewReader(raw), nil)
 	return err
 }
 
