@@ -181,7 +181,8 @@ func (x *registryIndex) allow(ctx context.Context, name, client string) error {
 	}
 	if wait := x.budget.takeStrange(client); wait > 0 {
 		x.log.registryRequests.WithLabelValues(x.subject, "no-budget").Inc()
-		return &registryFailure{wait, "so many new names were asked about, by all or by one address, that this log must wait", errRegistryBudget}
+		return &registryFailure{wait, "so many new names were asked about, by all or by one address, that this log must wait",
+			errRegistryBudget}
 	}
 	return nil
 }

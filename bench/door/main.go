@@ -134,8 +134,9 @@ func measure(ctx context.Context, o options, a attacker, bin, dir string) (p99 f
 	var g sync.WaitGroup
 	for i := range honest {
 		g.Go(func() {
+			at := time.Duration(i)*time.Second + time.Duration(i*618%1000)*time.Millisecond // not in step with checkpoints
 			select {
-			case <-time.After(time.Duration(i)*time.Second + time.Duration(i*618%1000)*time.Millisecond): // not in step with checkpoints
+			case <-time.After(at):
 			case <-ctx.Done():
 				return
 			}
