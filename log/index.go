@@ -30,7 +30,7 @@ type index struct {
 
 	// They select the row of a proven claim, of a claim, of a version's fullest claim (a source's, if
 	// there is one), of an index, and of what a member said else of a build.
-	proven, claim, version, num, tag *sql.Stmt
+	proven, claim, version, tag *sql.Stmt
 }
 
 // versionKey names a crate version.
@@ -152,7 +152,6 @@ func newIndex(ctx context.Context, db *sql.DB) (*index, error) {
 		&x.proven:  "WHERE identity = ? AND program = ? ORDER BY idx LIMIT 1",
 		&x.claim:   "WHERE identity = ? ORDER BY idx LIMIT 1",
 		&x.version: ofVersion + onAnyClaim,
-		&x.num:     "WHERE idx = ?",
 		&x.tag:     ofBuilds + " AND request = ? AND tag = ? AND result != ? ORDER BY idx LIMIT 1",
 	} {
 		if *stmt, err = db.PrepareContext(ctx, "SELECT "+columns+" FROM entries "+where); err != nil {
@@ -206,11 +205,6 @@ func (x *index) byIdentity(ctx context.Context, id [32]byte) (row, bool, error) 
 // whether there is one.
 func (x *index) byVersion(ctx context.Context, k versionKey) (row, bool, error) {
 	return one(ctx, x.version, k.name, k.version, k.registry)
-}
-
-// at returns the row of an entry, and whether there is one.
-func (x *index) at(ctx context.Context, idx uint64) (row, bool, error) {
-	return one(ctx, x.num, int64(idx))
 }
 
 // programs returns the ids of all programs that entries name.

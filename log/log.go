@@ -344,13 +344,6 @@ const maxMoreKeys = 3
 // keys are all that sign.
 func (c *Config) keys() []Key { return append([]Key{{c.Signer, c.VKey}}, c.MoreKeys...) }
 
-func (c *Config) signers() (all []note.Signer) {
-	for _, k := range c.keys() {
-		all = append(all, k.Signer)
-	}
-	return all
-}
-
 func duplicateKey(keys []Key) string {
 	for i, k := range keys {
 		if slices.ContainsFunc(keys[:i], func(o Key) bool { return o.VKey == k.VKey }) {

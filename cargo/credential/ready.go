@@ -12,6 +12,7 @@ import (
 	"cratelog/crate"
 	"cratelog/entry"
 	"cratelog/internal/durable"
+	"cratelog/internal/outcome"
 	"cratelog/opening"
 )
 
@@ -28,6 +29,9 @@ func (l *Logged) ready(ctx context.Context, u Upload, logs []*client.Log) (origi
 		signed, err := log.Checkpoint(ctx)
 		if err == nil {
 			origin, err = l.Reader.backed(signed)
+		}
+		if err == nil {
+			err = l.Reader.Ended(ctx, log)
 		}
 		if err == nil {
 			return origin, nil
@@ -56,6 +60,21 @@ func (r *Reader) backed(signed []byte) (origin string, err error) {
 		}
 	}
 	return "", err
+}
+
+// Ended returns an error if a log has said, signed, that it has ended, and takes nothing more; or if it does
+// not answer whether it has.
+func (r *Reader) Ended(ctx context.Context, log *client.Log) error {
+	signed, err := log.Frozen(ctx)
+	if err != nil {
+		return fmt.Errorf("whether it has ended cannot be told: %w", err)
+	}
+	for _, t := range r.policy.Trust {
+		if f, err := t.Policy.CheckFrozen(signed); err == nil {
+			return outcome.Refusef("%s: it takes nothing more", f.String())
+		}
+	}
+	return nil // it says nothing, or it is nobody's word
 }
 
 // entryReady looks for the entry that "cargo zkp publish" keeps with its .crate.

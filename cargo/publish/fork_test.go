@@ -103,8 +103,9 @@ func (s *site) fork(bundles ...[]byte) []byte {
 	}
 	signers := []note.Signer{s.world.Signer}
 	for i, w := range s.world.Witnesses {
-		signer, _, err := keys.CosignatureSigner(filepath.Join(filepath.Dir(s.world.File), fmt.Sprintf("w%d.pem",
-			i+1)), w.Name)
+		key, err := keys.ReadKey(filepath.Join(filepath.Dir(s.world.File), fmt.Sprintf("w%d.pem", i+1)))
+		fatalIf(s.t, err)
+		signer, _, err := keys.NewCosignatureSigner(key, w.Name)
 		fatalIf(s.t, err)
 		signers = append(signers, signer)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,7 +14,10 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/mod/sumdb/note"
+
 	"cratelog/cargo/credential"
+	"cratelog/client"
 	"cratelog/entry"
 	"cratelog/internal/loopback"
 	"cratelog/internal/outcome"
@@ -157,6 +162,40 @@ func TestTheIndexMayLag(t *testing.T) {
 		t.Errorf("%d proofs, log of %d", s.forger.made, s.logged())
 	}
 	s.uploads(1)
+}
+
+// TestALogThatHasEndedIsNotPublishedWith: it would take nothing after the upload.
+func TestALogThatHasEndedIsNotPublishedWith(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it has cargo package")
+	}
+	s := newBackedSite(t)
+	s.release("0.1.0")
+	s.mustRun(dryRun)
+	text, err := (&client.Frozen{Origin: "publish.example/log", Time: time.Now()}).Text()
+	fatalIf(t, err)
+	said, err := note.Sign(&note.Note{Text: text}, s.world.Signer)
+	fatalIf(t, err)
+	to, err := url.Parse(s.world.URL)
+	fatalIf(t, err)
+	live := httputil.NewSingleHostReverseProxy(to)
+	ended, err := s.world.Serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/frozen" {
+			live.ServeHTTP(w, r)
+			return
+		}
+		_, err := w.Write(said)
+		fatalIf(t, err)
+	}))
+	fatalIf(t, err)
+	s.refused(func(c *Config) { c.Log = ended }, "says that it has ended", "nothing was logged or published")
+	s.configure(s.guarded("--registry-backed", "publish.example/log", "--log", ended))
+	cfg := s.config()
+	if cfg.Cargo.run(t.Context(), nil, "publish", "--no-verify", "--registry", "my") == nil {
+		t.Error("published")
+	}
+	says(t, s.out.String(), "is neither logged nor ready to be", "says that it has ended")
+	s.uploads(0)
 }
 
 // TestARegistryThatFailsTheLogAfterTheUploadIsWaitedOut, unless it asks for more patience than anybody has.

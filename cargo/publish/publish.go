@@ -263,6 +263,11 @@ func (r *run) logged(ctx context.Context) error {
 		}
 		b, err := r.log.Bundle(ctx, r.query(j))
 		if errors.Is(err, client.ErrNotLogged) {
+			if r.reader != nil {
+				if err := r.reader.Ended(ctx, r.log); err != nil {
+					return fmt.Errorf("the log at %s: %w\nnothing was logged or published; --log URL names another", r.log.URL, err)
+				}
+			}
 			continue
 		}
 		if err != nil {

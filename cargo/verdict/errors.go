@@ -194,6 +194,9 @@ func notLogged(w Want, s *source, p *policy.Policy) error {
 	if p.RegistryBacked(s.origin) {
 		soon = "If it was published within the last minutes, try again soon: this log takes a crate after the upload. "
 	}
+	if w.Demand.Registry != "" {
+		url += " --index " + w.Demand.Registry
+	}
 	return refuse(client.ErrNotLogged, soon+fmt.Sprintf("Ask its author to publish with a proof, prove it yourself with \"cargo zkp "+
 		"prove %s@%s --log %s\", or make an exception in zkp.toml", w.Name, w.Version, url),
 		"the log %s has no entry for %s %s: no one has proved this version there, or not as the policy asks for", s.origin,

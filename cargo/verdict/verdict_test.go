@@ -148,6 +148,10 @@ func TestALogThatTakesCratesAfterTheUploadMayNotHaveOneYet(t *testing.T) {
 			t.Errorf("%v", v.Err)
 		}
 	}
+	w := Want{Name: "x", Version: "1.0.0", Demand: policy.Demand{Package: policy.Package{Registry: "sparse+https://a.example/"}}}
+	if err := notLogged(w, &source{}, &policy.Policy{}); !strings.Contains(err.Error(), "--index sparse+https://a.example/\"") {
+		t.Errorf("the remedy is for another registry: %v", err)
+	}
 }
 
 func TestWhatIsNotVerifiedIsNamed(t *testing.T) {
