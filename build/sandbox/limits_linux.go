@@ -291,7 +291,7 @@ func (b *box) watch(ctx context.Context, over chan struct{}) {
 	defer wall.Stop()
 	t := time.NewTicker(tick)
 	defer t.Stop()
-	disk := -1
+	disk, unpacked := -1, b.unpacked
 	defer func() {
 		if disk >= 0 {
 			unix.Close(disk)
@@ -308,6 +308,9 @@ func (b *box) watch(ctx context.Context, over chan struct{}) {
 			return
 		case <-wall.C:
 			b.end("took longer than " + b.limits.Wall.String())
+		case <-unpacked: // at once: a command may fill the disk, and end, before the next tick
+			unpacked = nil
+			disk = b.openDisk()
 		case <-t.C:
 			if disk < 0 {
 				disk = b.openDisk()
