@@ -100,7 +100,7 @@ func Freeze(ctx context.Context, cfg Config, s Successor) (_ client.Frozen, err 
 	l.indexing.Lock()
 	indexed := l.indexed
 	l.indexing.Unlock()
-	head, err := l.publishedUpTo(ctx, indexed)
+	head, err := l.published.wait(ctx, indexed)
 	if err != nil {
 		return draft, fmt.Errorf("log: not all %d entries are published, so the log is not frozen: the witnesses' quorum "+
 			"must cosign first (%w)", indexed, err)
@@ -125,25 +125,6 @@ func Freeze(ctx context.Context, cfg Config, s Successor) (_ client.Frozen, err 
 	}
 	l.log.Warn("the log is frozen, and signs nothing more", "size", f.Size, "root", f.Root, "successor", f.Successor)
 	return f, nil
-}
-
-// publishedUpTo waits until the published checkpoint has so many entries; of none it waits for a checkpoint.
-func (l *Log) publishedUpTo(ctx context.Context, size uint64) (published, error) {
-	if size > 0 {
-		return l.published.wait(ctx, size-1)
-	}
-	t := time.NewTicker(50 * time.Millisecond)
-	defer t.Stop()
-	for {
-		if head := l.published.head(); head.raw != nil {
-			return head, nil
-		}
-		select {
-		case <-ctx.Done():
-			return published{}, ctx.Err()
-		case <-t.C:
-		}
-	}
 }
 
 // openFrozen finds out whether the log has ended: by what the guard remembers, which then stands in the tree's

@@ -98,7 +98,7 @@ func (l *Log) openMirrors(context.Context) error {
 func (p *pusher) run(ctx context.Context) {
 	wait, said := mirrorSoon, ""
 	for {
-		head, err := p.l.published.wait(ctx, p.size)
+		head, err := p.l.published.wait(ctx, p.size+1)
 		if err != nil {
 			return
 		}

@@ -58,13 +58,13 @@ func (p *publication) set(next published) {
 	p.changed = make(chan struct{})
 }
 
-// wait returns the first checkpoint seen that covers entry idx.
-func (p *publication) wait(ctx context.Context, idx uint64) (published, error) {
+// wait returns the first checkpoint seen that covers so many entries, of 0 any.
+func (p *publication) wait(ctx context.Context, size uint64) (published, error) {
 	for {
 		p.mu.Lock()
 		head, changed := p.current, p.changed
 		p.mu.Unlock()
-		if head.raw != nil && head.size > idx {
+		if head.raw != nil && head.size >= size {
 			return head, nil
 		}
 		select {

@@ -119,28 +119,11 @@ func (v *Live) exchange(ctx context.Context, old *Log, cfg Config) error {
 	// Readers are not to be told that nothing is published, only because the trust file is new.
 	wait, stop := context.WithTimeout(ctx, firstCheckpoint)
 	defer stop()
-	if _, late := next.published.first(wait); late != nil {
+	if _, late := next.published.wait(wait, 0); late != nil {
 		next.log.Warn("the witnesses have not cosigned a checkpoint under the new settings yet")
 	}
 	v.current.Store(&serving{next, next.Handler()})
 	return err
-}
-
-// first returns the first checkpoint that is published.
-func (p *publication) first(ctx context.Context) (published, error) {
-	for {
-		p.mu.Lock()
-		head, changed := p.current, p.changed
-		p.mu.Unlock()
-		if head.raw != nil {
-			return head, nil
-		}
-		select {
-		case <-ctx.Done():
-			return published{}, ctx.Err()
-		case <-changed:
-		}
-	}
 }
 
 // renewCheckpoint makes Tessera publish again, at once, a checkpoint that was cosigned for another

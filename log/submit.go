@@ -424,7 +424,7 @@ func (l *Log) acceptingLocked() error {
 func (l *Log) awaitBundle(ctx context.Context, idx uint64) ([]byte, error) {
 	wait, cancel := context.WithTimeout(ctx, l.cfg.PublishWait.Duration)
 	defer cancel()
-	head, err := l.published.wait(wait, idx)
+	head, err := l.published.wait(wait, idx+1)
 	if err != nil && ctx.Err() != nil && errors.Is(ctx.Err(), context.Canceled) {
 		return nil, ctx.Err()
 	}
