@@ -125,10 +125,8 @@ func (w *Workspace) Check() error {
 
 // deflate returns the manifest as the entry carries it.
 func (w *Workspace) deflate() ([]byte, error) {
-	if w.deflated != nil {
-		if same, err := inflate(w.deflated); err == nil && bytes.Equal(same, w.Manifest) {
-			return w.deflated, nil
-		}
+	if w.deflated != nil && bytes.Equal(w.inflated, w.Manifest) {
+		return w.deflated, nil
 	}
 	var b bytes.Buffer
 	z, err := flate.NewWriter(&b, flate.BestCompression)
@@ -263,7 +261,7 @@ func Parse(b []byte) (*Entry, error) {
 
 func decode(b []byte) (*Entry, error) {
 	var w wireEntry
-	if err := decMode.Unmarshal(b, &w); err != nil {
+	if err := decMode.Unmarshal(b, &w); err != nil && w.Version <= formatVersion {
 		return nil, fmt.Errorf("the entry is not the CBOR that the format asks for: %w", err)
 	}
 	if w.Version != formatVersion {
@@ -339,7 +337,7 @@ func decodeSource(b []byte) (Claim, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.Workspace = &Workspace{w.Workspace.Path, manifest, w.Workspace.Manifest}
+		s.Workspace = &Workspace{w.Workspace.Path, manifest, w.Workspace.Manifest, bytes.Clone(manifest)}
 	}
 	if w.Lock != nil {
 		s.Lock = &Lock{Path: w.Lock.Path}

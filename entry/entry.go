@@ -1,5 +1,10 @@
 // Package entry holds what is written in the log: one statement about one
-// crate, with its proof. This comment is the specification of the format.
+// crate, with its proof; and what the log itself writes between such entries.
+// This comment is the specification of the format.
+//
+// Each leaf of a log is an entry, or a seal, or, as the first one, a start:
+//
+//	leaf = entry / seal / start
 //
 // An entry is one item of deterministically encoded CBOR (RFC 8949, section
 // 4.2.1), at most 65,535 bytes long. In CDDL (RFC 8610):
@@ -83,6 +88,33 @@
 //     in a link and in attributes the first one. With none, the key is absent.
 //   - Key 14 stands only where key 6 lists Cargo.lock.
 //   - A link's text is 1 to 1024 bytes of UTF-8 without control characters.
+//
+// # Seal and start
+//
+// They are encoded as strictly as an entry is. Only a log makes them: nobody can submit one.
+//
+//	seal = {
+//	  1: 2,                         ; version of the format
+//	  5: {
+//	    1: uint,                    ; version of the map's rules: 1
+//	    2: uint,                    ; number of leaves before it, below 2^63
+//	    3: bstr .size 32,           ; root of their map
+//	  },
+//	}
+//
+//	start = {
+//	  1: 2,                         ; version of the format
+//	  6: {
+//	    1: tstr,                    ; origin of the log that this one goes on for
+//	    2: uint,                    ; size of its tree at its end, below 2^63
+//	    3: bstr .size 32,           ; root hash of that tree
+//	    4: uint,                    ; version of the map's rules
+//	    5: bstr .size 32,           ; root of the map that is taken over
+//	  },
+//	}
+//
+// A seal at any other index than its own number is void, and so is a start at any index but 0.
+// What the map holds says package index.
 //
 // # Identity
 //
@@ -213,7 +245,8 @@ type Workspace struct {
 	Path     string // the root's directory in the repository, "" is the repository's root
 	Manifest []byte // content of the Cargo.toml there, 1 to MaxManifest bytes
 
-	deflated []byte // Manifest, as it was parsed; nil: Marshal makes it
+	deflated []byte // as it was parsed; nil: Marshal makes it
+	inflated []byte // what deflated is of: Manifest, unless that was changed
 }
 
 // Attributes are a .gitattributes of the commit.

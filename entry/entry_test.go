@@ -22,11 +22,13 @@ import (
 var update = flag.Bool("update", false, "write the vectors in testdata again")
 
 // A vector is what testdata/NAME.json says about the bytes in NAME.hex.
-// A valid one has Entry or Build and the three hashes, an invalid one has Error.
+// A valid one has what it says and its hashes, an invalid one has Error.
 type vector struct {
 	About    string       `json:"about"`
 	Entry    *vectorEntry `json:"entry,omitempty"`
 	Build    *vectorBuild `json:"build,omitempty"` // in place of Entry
+	Seal     *vectorSeal  `json:"seal,omitempty"`  // likewise, without identity and context
+	Start    *vectorStart `json:"start,omitempty"` // likewise
 	Identity string       `json:"identity,omitempty"`
 	Context  string       `json:"context,omitempty"`
 	Leaf     string       `json:"leaf,omitempty"`
@@ -44,6 +46,20 @@ type vectorRoot struct {
 type vectorAt struct {
 	Path string `json:"path"`
 	Hex  string `json:"hex"`
+}
+
+type vectorSeal struct {
+	Rules uint64 `json:"rules"`
+	Size  uint64 `json:"size"`
+	Root  string `json:"root"`
+}
+
+type vectorStart struct {
+	Origin string `json:"origin"`
+	Size   uint64 `json:"size"`
+	Tree   string `json:"tree"`
+	Rules  uint64 `json:"rules"`
+	Root   string `json:"root"`
 }
 
 type vectorEntry struct {
@@ -133,9 +149,9 @@ func validEntries() map[string]*Entry {
 	inherits := sample()
 	inherits.Claim.(*Source).Path = "crates/inner"
 	inherits.Claim.(*Source).Unproven = nil
-	inherits.Claim.(*Source).Workspace = &Workspace{"", []byte("[workspace]\n"), nil}
+	inherits.Claim.(*Source).Workspace = &Workspace{"", []byte("[workspace]\n"), nil, nil}
 	large := sample()
-	large.Claim.(*Source).Workspace = &Workspace{"", bytes.Repeat([]byte("# a comment of thirty-two bytes\n"), MaxManifest/32), nil}
+	large.Claim.(*Source).Workspace = &Workspace{"", bytes.Repeat([]byte("# a comment of thirty-two bytes\n"), MaxManifest/32), nil, nil}
 	attributes := sample()
 	attributes.Claim.(*Source).CRLF = []string{"run.bat"}
 	attributes.Claim.(*Source).Attributes = []Attributes{{"", []byte("*.bat eol=crlf\n")}, {"win", []byte("* text\n")}}
@@ -320,7 +336,7 @@ func invalidEntries() map[string]invalid {
 		"lock-empty":          {"the commit's lock file as an empty array", lockWith([]any{}), "claim: is not the CBOR"},
 		"lock-no-blob":        {"the commit's lock file without its blob", lockWith([]any{"a"}), "claim: is not the CBOR"},
 		"lock-third":          {"the commit's lock file with one more element", lockWith([]any{"a", commit, 1}), "claim: is not the CBOR"},
-		"lock-map":            {"the commit's lock file as a map", lockWith(map[int]any{0: "a", 1: commit}), "claim: is not the CBOR"},
+		"lock-map":            {"the commit's lock file as a map", lockWith(item(0, "a", 1, commit)), "claim: is not the CBOR"},
 		"lock-blob-text":      {"the blob of the lock file as text", lockWith([]any{"a", strings.Repeat("a", 20)}), "claim: is not the CBOR"},
 		"lock-blob-short":     {"the blob of the lock file has 19 bytes", lockWith([]any{"a", commit[:19]}), "claim: lock: is 19 bytes long, must be 20"},
 		"lock-blob-sha256":    {"the blob of the lock file has 32 bytes", lockWith([]any{"a", sha}), "claim: lock: is 32 bytes long, must be 20"},
@@ -561,7 +577,7 @@ func TestNamedCorruptionIsRefusedWithItsSentence(t *testing.T) {
 func TestNoVectorIsLeftOver(t *testing.T) {
 	files, err := filepath.Glob("testdata/*valid-*")
 	fatalIf(t, err)
-	if want := 2 * (len(validEntries()) + len(invalidEntries())); len(files) != want {
+	if want := 2 * (len(validEntries()) + len(invalidEntries()) + len(validOwn()) + len(invalidOwn())); len(files) != want {
 		t.Errorf("testdata holds %d files, the tests make %d", len(files), want)
 	}
 }
@@ -643,8 +659,8 @@ func TestMarshalRefusesWhatParseWould(t *testing.T) {
 		"a link out of place": {claim(func(s *Source) { s.Links = []Link{{"../a", "b"}} }), `claim: links: the path "../a" has the component ".."`},
 		"17 submodules":       {claim(func(s *Source) { s.Submodules = make([]string, 17) }), "claim: submodules: lists 17 files, more than 16"},
 		"an empty workspace":  {claim(func(s *Source) { s.Workspace = &Workspace{} }), "claim: workspace: the manifest is 0 bytes long, must be 1 to 1048576"},
-		"a huge workspace":    {claim(func(s *Source) { s.Workspace = &Workspace{"", make([]byte, MaxManifest+1), nil} }), "claim: workspace: the manifest is 1048577 bytes long, must be 1 to 1048576"},
-		"a workspace above":   {claim(func(s *Source) { s.Workspace = &Workspace{"..", []byte("x"), nil} }), `claim: workspace: the path ".." has the component ".."`},
+		"a huge workspace":    {claim(func(s *Source) { s.Workspace = &Workspace{"", make([]byte, MaxManifest+1), nil, nil} }), "claim: workspace: the manifest is 1048577 bytes long, must be 1 to 1048576"},
+		"a workspace above":   {claim(func(s *Source) { s.Workspace = &Workspace{"..", []byte("x"), nil, nil} }), `claim: workspace: the path ".." has the component ".."`},
 		"3 from outside":      {claim(func(s *Source) { s.Outside = make([]string, 3) }), "claim: outside: lists 3 files, more than 2"},
 		"257 executable":      {claim(func(s *Source) { s.Executable = make([]string, 257) }), "claim: executable: lists 257 files, more than 256"},
 		"an executable twice": {claim(func(s *Source) { s.Executable = []string{"a", "a"} }), `claim: executable: "a" does not come after "a"; sort the paths as bytes and list each once`},
@@ -654,7 +670,7 @@ func TestMarshalRefusesWhatParseWould(t *testing.T) {
 		"a lock file out of place": {claim(func(s *Source) { s.Unproven, s.Lock = []string{"Cargo.lock"}, &Lock{Path: "a/"} }),
 			`claim: lock: the path "a/" has an empty component: no slash may start, end or follow another`},
 		"no registry": {func(e *Entry) { e.Subject.Registry = "" }, "subject: the registry is 0 bytes long, must be 1 to 1024"},
-		"a workspace that does not deflate": {claim(func(s *Source) { s.Workspace = &Workspace{"", noise(49152), nil} }),
+		"a workspace that does not deflate": {claim(func(s *Source) { s.Workspace = &Workspace{"", noise(49152), nil, nil} }),
 			"claim: workspace: the manifest has 49172 bytes deflated, more than the 49152 that an entry can carry"},
 		"path not UTF-8":  {claim(func(s *Source) { s.Path = "a\xff" }), `claim: path: the path "a\xff" is not valid UTF-8`},
 		"no parts":        {func(e *Entry) { e.Proof.Parts = nil }, "proof: has 0 parts, must have 1 to 16"},
@@ -734,7 +750,7 @@ func TestIdentityAndContextAreOfSubjectAndClaimOnly(t *testing.T) {
 		"modules":  claim(func(s *Source) { s.Submodules = []string{"a"} }),
 		"outside":  claim(func(s *Source) { s.Outside = []string{"a"} }),
 		"lost":     claim(func(s *Source) { s.Executable = []string{"a"} }),
-		"root":     claim(func(s *Source) { s.Workspace = &Workspace{"", []byte("a"), nil} }),
+		"root":     claim(func(s *Source) { s.Workspace = &Workspace{"", []byte("a"), nil, nil} }),
 		"crlf":     claim(func(s *Source) { s.CRLF = []string{"a"} }),
 		"rules":    claim(func(s *Source) { s.Attributes = []Attributes{{"", []byte("a")}} }),
 		"lock":     claim(func(s *Source) { s.Lock = nil }),
