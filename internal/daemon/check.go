@@ -104,16 +104,16 @@ func Writable(dir string) error {
 
 // Listen checks that an address can be listened on, or that who listens is ours: the program itself,
 // running. ours looks at what it answers at a path.
-func (c *Checks) Listen(ctx context.Context, address, path string, ours func(body []byte) bool) {
+func (c *Checks) Listen(ctx context.Context, name, address, path string, ours func(body []byte) bool) {
 	l, err := net.Listen("tcp", address)
 	switch {
 	case err == nil:
 		err = l.Close()
 	case ours(get(ctx, address, path)):
-		c.Note("listen", "it is running there")
+		c.Note(name, "it is running there")
 		return
 	}
-	c.Add("listen", err)
+	c.Add(name, err)
 }
 
 // get returns what a server at an address answers, or nothing.

@@ -75,7 +75,7 @@ func TestAnAddressIsFreeOrTakenByTheProgramItself(t *testing.T) {
 	} {
 		var c Checks
 		var out strings.Builder
-		c.Listen(t.Context(), tt.address, "/who", func(body []byte) bool { return !tt.fails && string(body) == "me at /who" })
+		c.Listen(t.Context(), "listen", tt.address, "/who", func(body []byte) bool { return !tt.fails && string(body) == "me at /who" })
 		if err := c.Report(&out, false); (err != nil) != tt.fails || !strings.HasPrefix(out.String(), tt.want) {
 			t.Errorf("%+v: %v %q", tt, err, out.String())
 		}

@@ -1,6 +1,7 @@
 package flock
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -29,4 +30,18 @@ func TestALockIsHeldOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	try(second, false)
+	if _, err := Take(path); !errors.Is(err, ErrHeld) {
+		t.Errorf("taken twice: %v", err)
+	}
+	if err := second.Close(); err != nil {
+		t.Fatal(err)
+	}
+	third, err := Take(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	try(open(), true)
+	if err := third.Close(); err != nil {
+		t.Fatal(err)
+	}
 }

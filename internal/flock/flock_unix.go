@@ -1,6 +1,5 @@
 //go:build unix
 
-// Package flock locks files against other processes.
 package flock
 
 import (

@@ -1,4 +1,3 @@
-// Package flock locks files against other processes.
 package flock
 
 import (

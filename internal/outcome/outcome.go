@@ -18,6 +18,7 @@ const (
 	Refused               // the check was made, and the answer is no
 	Usage                 // the command line, or a reader's policy, is wrong
 	Unchecked             // the check could not be made: something cannot be read, reached or written
+	Restart               // the program had to end, and is to be started again
 )
 
 // coded is an error with the exit code that it stands for.
@@ -40,6 +41,9 @@ func Misuse(err error) error { return mark(Usage, err) }
 
 // Usagef is Misuse of fmt.Errorf.
 func Usagef(format string, args ...any) error { return Misuse(fmt.Errorf(format, args...)) }
+
+// Again marks err as what made a program end that is to be started again. It keeps nil.
+func Again(err error) error { return mark(Restart, err) }
 
 func mark(code Code, err error) error {
 	if err == nil {

@@ -256,6 +256,13 @@ func IsDamaged(err error) bool {
 	return errors.As(err, &x) && (x.Code()&0xff == lib.SQLITE_CORRUPT || x.Code()&0xff == lib.SQLITE_NOTADB)
 }
 
+// IsDuplicate says whether a row was not inserted because there is one with its key.
+func IsDuplicate(err error) bool {
+	var x *driver.Error
+	return errors.As(err, &x) &&
+		(x.Code() == lib.SQLITE_CONSTRAINT_PRIMARYKEY || x.Code() == lib.SQLITE_CONSTRAINT_UNIQUE)
+}
+
 // Tx runs f in a transaction, and commits what it did if it returns nil.
 func Tx(ctx context.Context, db *sql.DB, f func(tx *sql.Tx) error) error {
 	tx, err := db.BeginTx(ctx, nil)
