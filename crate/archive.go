@@ -2,15 +2,16 @@ package crate
 
 import (
 	"bytes"
-	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"cratelog/entry"
 	"cratelog/internal/gitobject"
+	"cratelog/internal/gunzip"
 )
 
 const (
@@ -48,10 +49,19 @@ type unpacker struct {
 	size int64     // the limit that left started from, for the sentence
 	also *selection
 
-	buffer    []byte // for what is copied
-	pathBytes int    // of all paths
+	pathBytes int // of all paths
 	blobs     gitobject.Hash
+	*scratch
 }
+
+// scratch is the memory that reading an archive takes, and that the next one can take again.
+type scratch struct {
+	gzip   gunzip.Reader
+	buffer [32 << 10]byte  // for what is copied
+	block  [blockSize]byte // a header, or padding
+}
+
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
 
 // A selection is files whose content is wanted, if it has at most max bytes.
 type selection struct {
@@ -71,22 +81,23 @@ func readArchive(raw []byte, root string, lim Limits, also *selection) (*archive
 	if int64(len(raw)) > lim.Compressed {
 		return nil, tooLarge(lim)
 	}
-	// A bytes.Reader is an io.ByteReader: gzip takes no byte more than it needs,
-	// so what is left after the first member is exactly what trails it.
-	in := bytes.NewReader(raw)
-	z, err := gzip.NewReader(in)
-	if err != nil {
+	mem := scratches.Get().(*scratch)
+	defer func() {
+		_ = mem.gzip.Reset(nil) // it keeps nothing of the caller's
+		scratches.Put(mem)
+	}()
+	if err := mem.gzip.Reset(raw); err != nil {
 		return nil, refuse("", "does not start with a gzip header")
 	}
-	z.Multistream(false)
 	inflated := min(lim.Inflated, inflatable+maxRatio*int64(len(raw)))
 	u := &unpacker{
 		archive: archive{root: root, kept: map[string][]byte{}},
-		r:       pausing(z, lim.Pause),
+		r:       pausing(&mem.gzip, lim.Pause),
 		left:    inflated,
 		size:    inflated,
 		max:     lim.Files,
 		also:    also,
+		scratch: mem,
 	}
 	if err := u.run(); err != nil {
 		var stopped *stoppedError
@@ -98,7 +109,7 @@ func readArchive(raw []byte, root string, lim Limits, also *selection) (*archive
 	if err := checkNames(u.files); err != nil {
 		return nil, err
 	}
-	u.trailing = in.Len()
+	u.trailing = mem.gzip.Left()
 	return &u.archive, nil
 }
 
@@ -145,17 +156,16 @@ func tooLarge(lim Limits) error {
 func (u *unpacker) run() error {
 	longName := ""
 	for {
-		var b [blockSize]byte
-		if err := u.full(b[:]); err != nil {
+		if err := u.full(u.block[:]); err != nil {
 			return err
 		}
-		if isZero(b[:]) {
+		if isZero(u.block[:]) {
 			if longName != "" {
 				return refuse(longName, "is announced by a long name but does not follow")
 			}
 			return u.end()
 		}
-		h, err := parseHeader(&b)
+		h, err := parseHeader(&u.block)
 		if err != nil {
 			return err
 		}
@@ -281,8 +291,8 @@ func truncated(name string) string {
 // zeros up to the end of the gzip member.
 func (u *unpacker) end() error {
 	// SPEC: POSIX ustar: "two consecutive 512-byte logical records filled with binary zeros".
-	var b [blockSize]byte
-	if err := u.full(b[:]); err != nil {
+	b := u.block[:]
+	if err := u.full(b); err != nil {
 		return err
 	}
 	for n := blockSize; ; {
@@ -290,7 +300,7 @@ func (u *unpacker) end() error {
 			return refuse("", "has bytes after the end of its tar archive")
 		}
 		var err error
-		n, err = io.ReadFull(u.r, b[:])
+		n, err = io.ReadFull(u.r, b)
 		if n > 0 {
 			if err := u.charge(int64(n)); err != nil {
 				return err
@@ -314,21 +324,18 @@ func (u *unpacker) copy(w io.Writer, n int64, file string) error {
 	if err := u.charge(padded); err != nil {
 		return err
 	}
-	if u.buffer == nil {
-		u.buffer = make([]byte, 32<<10)
-	}
-	got, err := io.CopyBuffer(writerOnly{w}, io.LimitReader(u.r, n), u.buffer)
+	got, err := io.CopyBuffer(writerOnly{w}, io.LimitReader(u.r, n), u.buffer[:])
 	if err == nil && got < n {
 		err = io.ErrUnexpectedEOF
 	}
 	if err != nil {
 		return inflateError(err, file)
 	}
-	var pad [blockSize]byte
-	if _, err := io.ReadFull(u.r, pad[:padded-n]); err != nil {
+	pad := u.block[:padded-n]
+	if _, err := io.ReadFull(u.r, pad); err != nil {
 		return inflateError(err, file)
 	}
-	if !isZero(pad[:]) {
+	if !isZero(pad) {
 		return refuse(file, "is followed by padding that is not zero")
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -315,6 +316,31 @@ func TestContainerIsStrict(t *testing.T) {
 	}
 	if _, err := readHello(zip(append(bytes.Clone(whole), make([]byte, 10000)...))); err != nil {
 		t.Errorf("more zeros at the end, as tar writes them: %v", err)
+	}
+}
+
+// TestAnArchiveIsReadAsIfItWereTheFirst, whatever archive left the memory that it takes: its first bytes
+// refer to no earlier one's, and errors leave nothing behind.
+func TestAnArchiveIsReadAsIfItWereTheFirst(t *testing.T) {
+	good := pack(cargoToml(), tarFile{name: root + "src/lib.rs", body: strings.Repeat("fn main() {}\n", 10000)})
+	want, err := readHello(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// One block with the fixed codes: three bytes from one byte before the begin, and its end (RFC 1951, section 3.2.6).
+	before := append(bytes.Clone(good[:10]), 0x03, 0x02, 0x00, 0x00)
+	for range 20 {
+		if _, err := readHello(before); err == nil || !strings.Contains(err.Error(), "cannot be inflated: the compressed data is corrupt") {
+			t.Errorf("bytes from before the begin: %v", err)
+		}
+		for _, cut := range []int{5, 40, len(good) / 2, len(good) - 1} {
+			if _, err := readHello(good[:cut]); err == nil {
+				t.Errorf("cut off after %d bytes", cut)
+			}
+		}
+		if got, err := readHello(good); err != nil || !slices.Equal(got.Files, want.Files) || !bytes.Equal(got.manifest, want.manifest) {
+			t.Errorf("another crate: %+v, %v", got, err)
+		}
 	}
 }
 

@@ -42,9 +42,18 @@ func NewTogether(next entry.BatchVerifier, size int) *Together {
 
 // Chain returns what the entry's proof shows, and otherwise the error of the batch.
 func (t *Together) Chain(e *entry.Entry) (entry.Chain, error) {
-	p, chain, err := t.look(e)
+	b, err := e.Marshal()
+	if err != nil {
+		return nil, err
+	}
+	return t.ChainOf(e, entry.LeafHash(b))
+}
+
+// ChainOf is Chain of an entry whose leaf hash the caller has computed, of the bytes of which entry.Parse made it.
+func (t *Together) ChainOf(e *entry.Entry, leaf [32]byte) (chain entry.Chain, err error) {
+	p, chain := t.look(e, leaf)
 	if p == nil {
-		return chain, err
+		return chain, nil
 	}
 	if p.segments, err = segments(e.Proof.Parts); err != nil {
 		p.segments = 1 // next says what is wrong, or that it does not know the program
@@ -61,28 +70,23 @@ func (t *Together) Chain(e *entry.Entry) (entry.Chain, error) {
 	return p.chain, p.err
 }
 
-// Alone is Chain for one entry that is checked by itself, beside any batch: for proofs that are likely to be
+// Alone is ChainOf for one entry that is checked by itself, beside any batch: for proofs that are likely to be
 // false, which would make a batch dear.
-func (t *Together) Alone(e *entry.Entry) (entry.Chain, error) {
-	p, chain, err := t.look(e)
+func (t *Together) Alone(e *entry.Entry, leaf [32]byte) (entry.Chain, error) {
+	p, chain := t.look(e, leaf)
 	if p == nil {
-		return chain, err
+		return chain, nil
 	}
 	t.check([]*pending{p})
 	return p.chain, p.err
 }
 
 // look returns what is known of an entry's proof, or, if nothing is, what is to be checked.
-func (t *Together) look(e *entry.Entry) (p *pending, chain entry.Chain, err error) {
-	b, err := e.Marshal()
-	if err != nil {
-		return nil, nil, err
-	}
-	leaf := entry.LeafHash(b)
+func (t *Together) look(e *entry.Entry, leaf [32]byte) (*pending, entry.Chain) {
 	if chain, holds := t.known.Get(leaf); holds {
-		return nil, chain, nil
+		return nil, chain
 	}
-	return &pending{entry: e, leaf: leaf, done: make(chan struct{})}, nil, nil
+	return &pending{entry: e, leaf: leaf, done: make(chan struct{})}, nil
 }
 
 // lead checks batches until nothing waits.

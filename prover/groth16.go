@@ -24,9 +24,9 @@ import (
 // from the same key and the same solver; with the same random numbers it is the same proof. It is
 // not gnark's for three reasons. What a segment commits to is computed in the first pass only. Two
 // segments are worked on at once, and never more than two sums of points, so the memory is bounded.
-// And it is a little faster, 7 to 17 percent: most wires are small, and gnark takes the window of a
-// sum for the number of all. Here small ones have a sum of their own (see terms), and K and Z share
-// one.
+// And it takes about half as long: most wires are small or have the value of another one, and gnark
+// takes each for a term of full size. Here points of equal factors are added up first, small
+// factors have a sum of their own (see terms), and K and Z share one.
 
 // commitment is what a segment commits to.
 type commitment struct {
@@ -88,7 +88,7 @@ func (j *job) commitTo(i int) (c commitment, err error) {
 		return c, err
 	}
 	c.values = hashValues(values)
-	point, err := sum1(func() *terms[bn254.G1Affine] { return split(j.proving.CommitmentKeys[0].Basis, values) })
+	point, err := sum1(func() *terms[bn254.G1Affine] { return split1(j.proving.CommitmentKeys[0].Basis, values) })
 	c.point.FromJacobian(&point)
 	return c, err
 }
@@ -136,26 +136,28 @@ func (j *job) points(solution *cs.R1CSSolution, committed []fr.Element, c bn254.
 	g.Go(func() (err error) {
 		h := quotient(solution, &pk.Domain)
 		kz, err = sum1(func() *terms[bn254.G1Affine] {
-			t := split(pk.G1.K, pick(solution.W, j.noK))
-			t.add(pk.G1.Z, h[:len(pk.G1.Z)])
+			t := split1(pk.G1.K, pick(solution.W, j.noK))
+			for i := range pk.G1.Z {
+				t.add(pk.G1.Z[i], h[i])
+			}
 			return t
 		})
 		return err
 	})
 	g.Go(func() (err error) {
-		b2, err = sum2(func() *terms[bn254.G2Affine] { return split(pk.G2.B, pick(solution.W, pk.InfinityB)) })
+		b2, err = sum2(func() *terms[bn254.G2Affine] { return split2(pk.G2.B, pick(solution.W, pk.InfinityB)) })
 		return err
 	})
 	g.Go(func() (err error) {
-		a, err = sum1(func() *terms[bn254.G1Affine] { return split(pk.G1.A, pick(solution.W, pk.InfinityA)) })
+		a, err = sum1(func() *terms[bn254.G1Affine] { return split1(pk.G1.A, pick(solution.W, pk.InfinityA)) })
 		return err
 	})
 	g.Go(func() (err error) {
-		b, err = sum1(func() *terms[bn254.G1Affine] { return split(pk.G1.B, pick(solution.W, pk.InfinityB)) })
+		b, err = sum1(func() *terms[bn254.G1Affine] { return split1(pk.G1.B, pick(solution.W, pk.InfinityB)) })
 		return err
 	})
 	g.Go(func() (err error) {
-		pok, err = sum1(func() *terms[bn254.G1Affine] { return split(pk.CommitmentKeys[0].BasisExpSigma, committed) })
+		pok, err = sum1(func() *terms[bn254.G1Affine] { return split1(pk.CommitmentKeys[0].BasisExpSigma, committed) })
 		return err
 	})
 	blind, err := random(2)
@@ -233,23 +235,92 @@ type product[A any] struct {
 	scalars []fr.Element
 }
 
-// split returns points times scalars as terms. Those that are zero are left out.
-func split[A any](points []A, scalars []fr.Element) *terms[A] {
+func (t *terms[A]) add(point A, scalar fr.Element) {
+	to := &t.large
+	if scalar.IsUint64() {
+		to = &t.small
+	}
+	to.points, to.scalars = append(to.points, point), append(to.scalars, scalar)
+}
+
+// jacobian is a sum in the making: bn254.G1Jac or G2Jac.
+type jacobian[A, J any] interface {
+	*J
+	FromAffine(*A) *J
+	AddMixed(*A) *J
+}
+
+// split returns points times scalars as terms. Those that are zero are left out, and points whose
+// factors are equal are added up, which takes one addition each: lookups of the same row have the
+// same fraction, so most wires have the value of another one.
+func split[A, J any, P jacobian[A, J]](points []A, scalars []fr.Element, affine func([]J) []A) *terms[A] {
+	values := make(map[fr.Element]int32, len(scalars)/2) // numbered
+	number := make([]int32, len(scalars))
+	var count []int32
+	for i := range scalars {
+		n, known := values[scalars[i]]
+		if !known {
+			n = int32(len(count))
+			values[scalars[i]], count = n, append(count, 0)
+		}
+		number[i] = n
+		count[n]++
+	}
 	t := new(terms[A])
-	t.add(points, scalars)
+	var sums []J
+	var factors []fr.Element        // of the sums
+	at := make([]int32, len(count)) // of a value: the number of its sum, from 1
+	for i, n := range number {
+		switch {
+		case scalars[i].IsZero():
+		case count[n] == 1:
+			t.add(points[i], scalars[i])
+		case at[n] == 0:
+			sums, factors = append(sums, *P(new(J)).FromAffine(&points[i])), append(factors, scalars[i])
+			at[n] = int32(len(sums))
+		default:
+			P(&sums[at[n]-1]).AddMixed(&points[i])
+		}
+	}
+	for i, p := range affine(sums) {
+		t.add(p, factors[i])
+	}
 	return t
 }
 
-func (t *terms[A]) add(points []A, scalars []fr.Element) {
-	for i := range scalars {
-		to := &t.large
-		if scalars[i].IsZero() {
-			continue
-		} else if scalars[i].IsUint64() {
-			to = &t.small
+func split1(points []bn254.G1Affine, scalars []fr.Element) *terms[bn254.G1Affine] {
+	return split(points, scalars, bn254.BatchJacobianToAffineG1)
+}
+
+func split2(points []bn254.G2Affine, scalars []fr.Element) *terms[bn254.G2Affine] {
+	return split(points, scalars, affine2)
+}
+
+// affine2 is for G2 what bn254.BatchJacobianToAffineG1 is for G1: with one inversion.
+func affine2(points []bn254.G2Jac) []bn254.G2Affine {
+	out := make([]bn254.G2Affine, len(points)) // at infinity
+	var product bn254.E2                       // of all Z so far
+	product.SetOne()
+	for i := range points {
+		if z := &points[i].Z; !z.IsZero() {
+			out[i].X = product
+			product.Mul(&product, z)
 		}
-		to.points, to.scalars = append(to.points, points[i]), append(to.scalars, scalars[i])
 	}
+	product.Inverse(&product)
+	for i := len(points) - 1; i >= 0; i-- {
+		p, a := &points[i], &out[i]
+		if p.Z.IsZero() {
+			continue
+		}
+		var inverse, square bn254.E2 // of Z
+		inverse.Mul(&product, &a.X)
+		product.Mul(&product, &p.Z)
+		square.Square(&inverse)
+		a.X.Mul(&p.X, &square)
+		a.Y.Mul(&p.Y, &square).Mul(&a.Y, &inverse)
+	}
+	return out
 }
 
 // slots bounds how many sums are computed at once: each uses all processors, and takes memory, from

@@ -9,6 +9,8 @@ import (
 	"runtime/debug"
 	"testing"
 
+	"github.com/consensys/gnark-crypto/ecc"
+	"github.com/consensys/gnark-crypto/ecc/bn254"
 	"github.com/consensys/gnark-crypto/ecc/bn254/fr"
 	"github.com/consensys/gnark/backend"
 	groth16 "github.com/consensys/gnark/backend/groth16/bn254"
@@ -141,5 +143,56 @@ func TestTheGarbageCollectorIsSetBack(t *testing.T) {
 	end()
 	if p := percent(); p != -1 {
 		t.Errorf("%d percent afterwards, -1 before", p)
+	}
+}
+
+// TestTermsOfEqualFactorsMakeTheSameSum compares with gnark's sums: factors that are zero, small, large and
+// equal, and points that are equal, or each other's negatives.
+func TestTermsOfEqualFactorsMakeTheSameSum(t *testing.T) {
+	_, _, g1, g2 := bn254.Generators()
+	large, err := random(3)
+	fatalIf(t, err)
+	factors := append(large, fr.NewElement(0), fr.One(), fr.NewElement(7), fr.NewElement(1<<63))
+	var points1 []bn254.G1Affine
+	var points2 []bn254.G2Affine
+	var scalars []fr.Element
+	for i := range 200 {
+		by := big.NewInt(int64(i / 5))
+		var p1 bn254.G1Affine
+		var p2 bn254.G2Affine
+		p1.ScalarMultiplication(&g1, by) // the first are at infinity
+		p2.ScalarMultiplication(&g2, by)
+		if i%3 == 0 {
+			p1.Neg(&p1)
+			p2.Neg(&p2)
+		}
+		points1, points2 = append(points1, p1), append(points2, p2)
+		scalars = append(scalars, factors[(i*i+i/9)%len(factors)])
+	}
+	// A point and its negative are all that has this factor: their sum is at infinity.
+	alone, err := random(1)
+	fatalIf(t, err)
+	points1, points2 = append(points1, g1, *new(bn254.G1Affine).Neg(&g1)), append(points2, g2, *new(bn254.G2Affine).Neg(&g2))
+	scalars = append(scalars, alone[0], alone[0])
+
+	terms1, terms2 := split1(points1, scalars), split2(points2, scalars)
+	for name, got := range map[string][]int{
+		"G1": {len(terms1.small.points), len(terms1.large.points)}, "G2": {len(terms2.small.points), len(terms2.large.points)},
+	} {
+		if got[0] != 3 || got[1] != 4 {
+			t.Errorf("%s: %d small terms and %d large ones, want 3 and 4", name, got[0], got[1])
+		}
+	}
+	sum, err := sum1(func() *terms[bn254.G1Affine] { return terms1 })
+	fatalIf(t, err)
+	var want bn254.G1Jac
+	if _, err := want.MultiExp(points1, scalars, ecc.MultiExpConfig{}); err != nil || !sum.Equal(&want) {
+		t.Errorf("another sum in G1 (%v)", err)
+	}
+	twice, err := sum2(func() *terms[bn254.G2Affine] { return terms2 })
+	fatalIf(t, err)
+	var want2 bn254.G2Jac
+	if _, err := want2.MultiExp(points2, scalars, ecc.MultiExpConfig{}); err != nil || !twice.Equal(&want2) {
+		t.Errorf("another sum in G2 (%v)", err)
 	}
 }

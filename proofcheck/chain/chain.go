@@ -113,18 +113,29 @@ func (e End) State() State {
 
 // Sum returns the sum of 1/(rho - byte - 256 place) over the bytes of a list.
 func Sum(list []byte, rho fr.Element) (sum fr.Element, err error) {
-	terms := make([]fr.Element, len(list))
-	for i, b := range list {
-		terms[i].SetUint64(uint64(b) + 256*uint64(i))
-		if terms[i].Sub(&rho, &terms[i]); terms[i].IsZero() {
-			return sum, errPole
-		}
+	over := fr.One() // sum/over is the sum so far
+	at := rho        // less 256 times the place
+	row := fr.NewElement(256)
+	for _, b := range list {
+		var term fr.Element
+		term.Sub(&at, &byteElements()[b])
+		sum.Mul(&sum, &term).Add(&sum, &over)
+		over.Mul(&over, &term)
+		at.Sub(&at, &row)
 	}
-	for _, t := range fr.BatchInvert(terms) {
-		sum.Add(&sum, &t)
+	if over.IsZero() { // as a term is
+		return fr.Element{}, errPole
 	}
-	return sum, nil
+	return *sum.Mul(&sum, over.Inverse(&over)), nil
 }
+
+var byteElements = sync.OnceValue(func() *[256]fr.Element {
+	out := new([256]fr.Element)
+	for b := range out {
+		out[b].SetUint64(uint64(b))
+	}
+	return out
+})
 
 // EndOf returns what a true proof of a list says at its end. It fails for a list that is not
 // well formed (see Objects).
