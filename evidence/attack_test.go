@@ -137,19 +137,6 @@ var corruptions = []corruption{
 		}
 	}},
 	{"an entry more", func(w *world, e *Evidence) { e.Entries = append(e.Entries, Leaf{Bytes: []byte("x")}) }},
-	{"the same entry twice", func(w *world, e *Evidence) {
-		if e.Kind == Duplicate {
-			e.Entries[1] = e.Entries[0]
-		}
-	}},
-	{"two entries of one checksum", func(w *world, e *Evidence) { w.twoEntries(e, w.honest.Leaves[5]) }},
-	{"two entries of two versions", func(w *world, e *Evidence) {
-		w.twoEntries(e, altered(w.t, "hello-inner-0.1.0", func(e *entry.Entry) { e.Subject.Version = "0.1.1"; e.Subject.SHA256[0]++ }))
-	}},
-	{"two entries of two crates", func(w *world, e *Evidence) {
-		w.twoEntries(e, altered(w.t, "hello-inner-0.1.0", func(e *entry.Entry) { e.Subject.Name = "hello_inner"; e.Subject.SHA256[0]++ }))
-	}},
-	{"an entry and a malformed one", func(w *world, e *Evidence) { w.twoEntries(e, []byte("leaf")) }},
 	{"an honest entry as a false one", func(w *world, e *Evidence) {
 		if e.Kind == FalseEntry {
 			e.Notes[0], e.Entries[0] = w.honest.note(9, w.log), w.honest.leaf(5, 9)
@@ -276,13 +263,6 @@ func reason(r Reason) func(*world, *Evidence) {
 	}
 }
 
-func (w *world) twoEntries(e *Evidence, second []byte) {
-	if e.Kind == Duplicate {
-		tr := w.honest.with(7, second)
-		e.Notes[0], e.Entries = tr.note(9, w.log), []Leaf{tr.leaf(5, 9), tr.leaf(7, 9)}
-	}
-}
-
 func textOf(signed []byte) string {
 	return string(signed[:bytes.LastIndex(signed, []byte("\n\n"))+1])
 }
@@ -304,7 +284,7 @@ func TestNamedCorruptionsConvictNobody(t *testing.T) {
 	w := newWorld(t)
 	tried := 0
 	for i, p := range w.evidence() {
-		for _, c := range corruptions {
+		for _, c := range slices.Concat(corruptions, sealCorruptions) {
 			e := w.evidenceAt(i)
 			if c.do(w, e); reflect.DeepEqual(e, w.evidenceAt(i)) {
 				continue
@@ -486,10 +466,9 @@ func TestConstructorsRefuseWhatShowsNothing(t *testing.T) {
 		"a tree too small": func() (*Evidence, error) {
 			return NewFork(full, testlog.Sign(testlog.Head(origin, 20, tlog.Hash{}), w.log), h, meta)
 		},
-		"no witness":          func() (*Evidence, error) { return NewCosignerFork("", full, w.lying.note(9, w.log), nil, meta) },
-		"a hash too few":      func() (*Evidence, error) { return NewEntryRootMismatch(full, nil, meta) },
-		"no time":             func() (*Evidence, error) { return NewStale(full, Meta{}) },
-		"an honest duplicate": func() (*Evidence, error) { return NewDuplicate(full, h.leaf(2, 9), h.leaf(5, 9), meta) },
+		"no witness":     func() (*Evidence, error) { return NewCosignerFork("", full, w.lying.note(9, w.log), nil, meta) },
+		"a hash too few": func() (*Evidence, error) { return NewEntryRootMismatch(full, nil, meta) },
+		"no time":        func() (*Evidence, error) { return NewStale(full, Meta{}) },
 		"a registry that agrees": func() (*Evidence, error) {
 			return NewRegistryMismatch(full, h.leaf(2, 9), Registry{Name: "r", SHA256: sha256.Sum256(fixture.Crate(t, "hello-proof", "0.1.0"))}, meta)
 		},

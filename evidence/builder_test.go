@@ -315,7 +315,7 @@ var frames = []struct {
 			e.Program = []byte("program\n")
 		}
 	}},
-	{"another kind", func(w *twoFaced, e *Evidence) { e.Kind = Duplicate }},
+	{"another kind", func(w *twoFaced, e *Evidence) { e.Kind = Unsealed }},
 }
 
 func TestFramesConvictNobody(t *testing.T) {

@@ -118,9 +118,6 @@ func (w *world) evidence() []proven {
 	e, err = NewEntryRootMismatch(testlog.Sign(testlog.Head(origin, 0, sha256.Sum256([]byte("x"))), w.log), nil, meta)
 	add("entry-root-mismatch-empty", log, true, 0, e, err)
 
-	twice := h.with(7, altered(w.t, "hello-inner-0.1.0", func(e *entry.Entry) { e.Subject.SHA256[0] ^= 1 }))
-	e, err = NewDuplicate(twice.note(9, w.log, w.w1), twice.leaf(7, 9), twice.leaf(5, 9), meta)
-	add("duplicate", log, true, 0, e, err)
 	e, err = NewStale(h.note(9, w.log, w.w1), Meta{Observed: meta.Observed})
 	add("stale", "", false, 0, e, err)
 	e, err = NewRegistryMismatch(h.note(9, w.log), h.leaf(2, 9), Registry{Name: "https://index.example/", Index: true, SHA256: sha256.Sum256([]byte("x"))}, meta)
@@ -130,6 +127,7 @@ func (w *world) evidence() []proven {
 	e, err = NewRegistryLine(h.note(9, w.log), h.leaf(5, 9), Registry{Name: "the registry", URL: indexURL, Line: w.line("evil")},
 		fixture.Crate(w.t, "hello-inner", "0.1.0"), meta)
 	add("registry-mismatch-line", "", false, 0, e, err)
+	w.sealedEvidence(add)
 	return all
 }
 

@@ -16,6 +16,7 @@ type form struct {
 	witness, reason, registry, hashes bool
 	opening                           bool // and a list
 	statements                        bool // and sets
+	lookup                            bool // and the last entry is that of the tree
 }
 
 var forms = map[Kind]form{
@@ -24,18 +25,24 @@ var forms = map[Kind]form{
 	CosignerFork:      {notes: 2, witness: true, hashes: true},
 	FalseEntry:        {notes: 1, entries: 1, reason: true},
 	EntryRootMismatch: {notes: 1, hashes: true},
-	Duplicate:         {notes: 1, entries: 2},
 	Stale:             {notes: 1},
 	RegistryMismatch:  {notes: 1, entries: 1, registry: true},
 
 	OpeningContradiction: {notes: 1, entries: 1, opening: true},
 	BuilderContradiction: {statements: true},
+
+	Unsealed:      {notes: 1, entries: 1},
+	IndexOmission: {notes: 1, entries: 2, lookup: true},
+	IndexPhantom:  {notes: 1, entries: 2, lookup: true},
 }
 
 // check says whether e has the parts of its kind, in their order and within the
 // limits. What needs a key or a hash is for Verify.
 func (e *Evidence) check() error {
 	f, known := forms[e.Kind]
+	if e.Kind == IndexPhantom && len(e.Entries) == 1 {
+		f.entries = 1 // nothing is there to show beside the seal
+	}
 	switch {
 	case !known:
 		return malformed("there is no kind %q", clip(string(e.Kind)))
@@ -48,6 +55,8 @@ func (e *Evidence) check() error {
 		return malformed("it lacks a part of %s, or has one too many: list, opening", e.Kind)
 	case !f.statements && len(e.Statements)+len(e.Sets) > 0:
 		return malformed("%s has no statements and no sets", e.Kind)
+	case (len(e.Lookups) > 0) != f.lookup:
+		return malformed("it lacks a part of %s, or has one too many: lookup", e.Kind)
 	case !f.hashes && (e.Root != nil || len(e.Hashes) > 0):
 		return malformed("%s has no root and no hashes", e.Kind)
 	case e.Registry.Name == "" &&
@@ -74,6 +83,8 @@ func (e *Evidence) check() error {
 	switch e.Kind {
 	case ForkSameSize, ForkPrefix, CosignerFork:
 		return e.checkPair(heads[0], heads[1])
+	case Unsealed, IndexOmission, IndexPhantom:
+		return e.checkLookups(heads[0])
 	case EntryRootMismatch:
 		want := heads[0].N/groupWidth + heads[0].N%groupWidth
 		if e.Root != nil || int64(len(e.Hashes)) != want {
@@ -149,6 +160,22 @@ func (e *Evidence) checkEntries(head torchwood.Checkpoint) error {
 			return malformed("an inclusion path has %d hashes, a tree needs at most %d", len(l.Path), maxPath)
 		case len(l.Bytes) > maxLeaf:
 			return malformed("an entry has %d bytes, a log's tiles hold at most %d", len(l.Bytes), maxLeaf)
+		}
+	}
+	return nil
+}
+
+// checkLookups checks the form of what is said of the end of a tree.
+func (e *Evidence) checkLookups(head torchwood.Checkpoint) error {
+	if e.Entries[len(e.Entries)-1].Index != head.N-1 {
+		return malformed("its last entry is not that of the tree, which has %d", head.N)
+	}
+	for i, l := range e.Lookups {
+		switch {
+		case i > 0 && (i > 1 || l.Key != e.Lookups[0].Key):
+			return malformed("it has more than two look-ups, or of two keys")
+		case l.Value != nil && len(l.Value) == 0 || len(l.Value) > maxValue || len(l.Proof) > maxProof:
+			return malformed("a look-up's value or proof is longer than one can be, or empty")
 		}
 	}
 	return nil

@@ -10,10 +10,11 @@
 //	            "observed" SP time LF
 //	            *8("source" SP text LF)
 //	            [witness] [reason] [registry] [program] *2set *2statement [crate] [list] [opening]
-//	            *2note *2entry [root] *hash
+//	            *2note *2entry *2lookup [root] *hash
 //	kind      = "fork-same-size" / "fork-prefix" / "cosigner-fork" / "false-entry"
-//	          / "entry-root-mismatch" / "duplicate" / "stale" / "registry-mismatch"
+//	          / "entry-root-mismatch" / "stale" / "registry-mismatch"
 //	          / "opening-contradiction" / "builder-contradiction"
+//	          / "unsealed" / "index-omission" / "index-phantom"
 //	time      = <RFC 3339, UTC, whole seconds, with "Z">
 //	text      = <1 to 1024 bytes of printable UTF-8, no space at either end>
 //	witness   = "witness" SP <name of the key> "+" 8hex LF
@@ -29,6 +30,8 @@
 //	opening   = "opening" SP base64 LF            ; git objects, see package opening
 //	note      = "note" SP length LF *OCTET        ; a c2sp.org/signed-note
 //	entry     = "entry" SP number SP [base64] LF *63("path" SP base64 LF)
+//	lookup    = "lookup" SP base64 SP [base64] SP [base64] LF
+//	                                              ; key, value, proof: see package index
 //	root      = "root" SP base64 LF
 //	hash      = "hash" SP base64 LF
 //	length    = number                            ; of the bytes in the lines that follow
@@ -57,7 +60,7 @@
 // not the log signed them.
 //
 // False entry (false-entry): a note that the log signed, an entry with its index and
-// inclusion path, and the reason: "malformed", its bytes are no entry; "proof-invalid",
+// inclusion path, and the reason: "malformed", its bytes are neither an entry nor a seal nor a start; "proof-invalid",
 // its proof does not hold, whose program may be in the file: if the list is there, whose SHA-256
 // the claim has, the proof does not hold for this list, and else it shows nothing by itself;
 // "files", its subject is not what it claims, a .crate that is in the file unless it is too
@@ -85,8 +88,25 @@
 // pair in the name of any member. The entries' program may be in the file; where its keys come from, the reader
 // must know from somewhere else.
 //
-// Duplicate (duplicate): a note of the log, and two entries that it includes, the one with the
-// smaller index first, about one registry, crate and version with two checksums, whatever they claim.
+// Unsealed (unsealed): a note of the log, and the last leaf of its tree, which is no seal of the leaves
+// before it. A seal of rules, or a leaf of a format, that the reader does not know convicts nobody.
+//
+// Left out of the index (index-omission): a note of the log; a leaf that its tree includes, and the last
+// one, which is a seal; and a look-up in the map of the seal. The leaf is an entry that inserts the key,
+// and the look-up shows that it does not stand there, or that a later leaf was the first. Or the leaf is the
+// start at index 0: then there is a look-up of the same key in the start's map, which has a version there,
+// while the map of the seal has nothing, or another value.
+//
+// Not in the log, but in the index (index-phantom): the same, of a key that the map of the seal has. The
+// value names the first of the two leaves, which does not insert it: it inserts no such key, or
+// another value. If the value counts in a log before this one, that leaf is the one at index 0: no start, or
+// a start whose map, by a second look-up, does not have the key. There is the seal alone if the value names no
+// leaf before the seal, or has not the form that the key's kind has.
+//
+// Of all three a log has signed what it sealed itself. An honest one may include an entry of another checksum
+// than the first one of its version, which is void, and one that says what another one says: neither convicts
+// anybody. A map whose root is another one than its seal says, and that gives no look-up which is wrong, everybody
+// sees who adds the leaves up, and no file can show it.
 //
 // Stale (stale) and registry-mismatch convict nobody. The first is a note of the log
 // and when it was seen. The second is an entry that a note of the log includes, and what checksum
@@ -96,6 +116,6 @@
 //
 // # What is not authenticated
 //
-// The time of observation, the sources, the registry's lines, names in the file of a hidden set, and signature lines that Verify
-// does not need are the captor's word.
+// The time of observation, the sources, the registry's lines, names in the file of a hidden set, and
+// signature lines that Verify does not need are the captor's word.
 package evidence

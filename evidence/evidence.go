@@ -15,6 +15,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"cratelog/entry"
+	"cratelog/index"
 )
 
 // Limits of a file.
@@ -30,6 +31,8 @@ const (
 	maxPath     = 63
 	maxTreeSize = 1 << 62 // entries; x/mod's tlog cannot calculate beyond
 	groupWidth  = 256     // leaves under one hash of an entry-root-mismatch
+	maxValue    = 72      // of a key in a map, in bytes
+	maxProof    = 32 << 10
 )
 
 // Kind says what a file is evidence of.
@@ -42,12 +45,15 @@ const (
 	CosignerFork      Kind = "cosigner-fork"
 	FalseEntry        Kind = "false-entry"
 	EntryRootMismatch Kind = "entry-root-mismatch"
-	Duplicate         Kind = "duplicate"
 	Stale             Kind = "stale"
 	RegistryMismatch  Kind = "registry-mismatch"
 
 	OpeningContradiction Kind = "opening-contradiction"
 	BuilderContradiction Kind = "builder-contradiction"
+
+	Unsealed      Kind = "unsealed"
+	IndexOmission Kind = "index-omission"
+	IndexPhantom  Kind = "index-phantom"
 )
 
 // Reason says what is false about an entry.
@@ -93,6 +99,7 @@ type Evidence struct {
 
 	Notes   [][]byte
 	Entries []Leaf
+	Lookups []Lookup    // of a key in the map of the last entry, a seal, and in that of the first, if it is a start
 	Root    *tlog.Hash  // of the larger tree at the smaller note's size
 	Hashes  []tlog.Hash // consistency proof, or captured hashes
 }
@@ -102,6 +109,13 @@ type Leaf struct {
 	Index int64
 	Bytes []byte
 	Path  []tlog.Hash // RFC 6962 inclusion path, the leaf's sibling first
+}
+
+// Lookup is what the map of a seal, or of a start, has for a key; see package index.
+type Lookup struct {
+	Key   index.Key
+	Value []byte // nil: the key does not stand there
+	Proof []byte // of either
 }
 
 // Registry is what a registry served for the crate and version of an entry.
@@ -180,6 +194,9 @@ func (e *Evidence) Marshal() ([]byte, error) {
 			fmt.Fprintf(&b, "path %s\n", b64(h[:]))
 		}
 	}
+	for _, l := range e.Lookups {
+		fmt.Fprintf(&b, "lookup %s %s %s\n", b64(l.Key[:]), b64(l.Value), b64(l.Proof))
+	}
 	if e.Root != nil {
 		fmt.Fprintf(&b, "root %s\n", b64(e.Root[:]))
 	}
@@ -219,11 +236,18 @@ func (e *Evidence) Key() (string, error) {
 	}
 	h := sha256.New()
 	fmt.Fprintf(h, "cratelog/evidence-key/v1\n%s\n%s\n%s\n%s\n", e.Kind, e.Witness, e.Reason, heads[0].Origin)
-	for _, l := range e.Entries {
+	about := e.Entries
+	if len(e.Lookups) > 0 {
+		about = about[:len(about)-1] // but the seal, which is another one under each checkpoint
+	}
+	for _, l := range about {
 		fmt.Fprintf(h, "%d %x\n", l.Index, entry.LeafHash(l.Bytes))
 	}
+	for _, l := range e.Lookups {
+		fmt.Fprintf(h, "%x %x\n", l.Key, l.Value)
+	}
 	switch e.Kind {
-	case FalseEntry, Duplicate, OpeningContradiction:
+	case FalseEntry, OpeningContradiction, IndexOmission, IndexPhantom:
 		// They stay the same under every checkpoint that includes the entries.
 	case RegistryMismatch:
 		fmt.Fprintf(h, "%s\n%s %x\n", e.Registry.Name, e.Registry.what(), e.Registry.SHA256)

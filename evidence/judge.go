@@ -12,7 +12,11 @@ import (
 
 // judge decides whether an entry that the log included is false as e says, and completes c.
 func (e *Evidence) judge(c Conviction, pv entry.Verifier) (Conviction, error) {
-	x, malformedBecause := entry.Parse(e.Entries[0].Bytes)
+	leaf, malformedBecause := entry.ParseLeaf(e.Entries[0].Bytes)
+	x, isEntry := leaf.(*entry.Entry)
+	if malformedBecause == nil && !isEntry {
+		return Conviction{}, notProven("leaf %d is a seal or a start, which only its place can make void", e.Entries[0].Index)
+	}
 	why, err := e.malformedWhy(malformedBecause)
 	if err == nil && malformedBecause == nil {
 		switch e.Reason {
@@ -44,7 +48,7 @@ func (e *Evidence) malformedWhy(because error) (string, error) {
 	case e.Reason != Malformed && because != nil:
 		return "", notProven("entry %d is malformed, which is another reason than %q: %w", i, e.Reason, because)
 	}
-	return fmt.Sprintf("bytes that are no entry of version 2 of the format: %v. "+
+	return fmt.Sprintf("bytes that are no leaf of version 2 of the format: %v. "+
 		"A log must accept nothing that it cannot read.", because), nil
 }
 

@@ -2,6 +2,7 @@ package evidence
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"time"
 
@@ -122,13 +123,42 @@ func Compress(leaves []tlog.Hash) []tlog.Hash {
 	return append(all, leaves...)
 }
 
-// NewDuplicate arranges evidence that a log accepted two checksums of one crate and version;
-// the entries, in any order, are under one signed note.
-func NewDuplicate(note []byte, a, b Leaf, m Meta) (*Evidence, error) {
-	if a.Index > b.Index {
-		a, b = b, a
+// NewUnsealed arranges evidence that the tree of a note, which is not empty, does not end in a seal: last
+// is its last leaf.
+func NewUnsealed(note []byte, last Leaf, m Meta) (*Evidence, error) {
+	return about(Unsealed, note, last).finish(m)
+}
+
+// Sealed is what the sealed map of a log has for a key.
+type Sealed struct {
+	Note  []byte  // signed by the log
+	Seal  Leaf    // the last leaf of its tree
+	Index Lookup  // of the key in the map of the seal
+	Start *Lookup // of the key in the map of the start at index 0, if that is what the seal contradicts; else nil
+}
+
+// NewIndexOmission arranges evidence that a log's sealed map does not hold what a leaf before the seal
+// inserts, or names a later one as the first: an entry, or the start, of which s must have the look-up then.
+func NewIndexOmission(s Sealed, left Leaf, m Meta) (*Evidence, error) {
+	return s.about(IndexOmission, left).finish(m)
+}
+
+// NewIndexPhantom arranges evidence that a log's sealed map holds what no leaf inserts: named is the leaf
+// that the value names, or leaf 0 if the value counts in a log before this one. It is nil if the value
+// names none that is before the seal, or has not the form of one.
+func NewIndexPhantom(s Sealed, named *Leaf, m Meta) (*Evidence, error) {
+	if named == nil {
+		return s.about(IndexPhantom).finish(m)
 	}
-	return about(Duplicate, note, a, b).finish(m)
+	return s.about(IndexPhantom, *named).finish(m)
+}
+
+func (s Sealed) about(kind Kind, leaves ...Leaf) *Evidence {
+	e := about(kind, s.Note, append(leaves, s.Seal)...)
+	if e.Lookups = []Lookup{s.Index}; s.Start != nil {
+		e.Lookups = append(e.Lookups, *s.Start)
+	}
+	return e
 }
 
 // NewStale arranges what was seen of a log that shows nothing new. It convicts nobody.
@@ -156,6 +186,15 @@ func NewRegistryLine(note []byte, l Leaf, r Registry, crate []byte, m Meta) (*Ev
 	e := about(RegistryMismatch, note, l)
 	e.Registry, e.Crate = r, crate
 	return e.finish(m)
+}
+
+// LeafAt is a leaf with its inclusion path, the leaf's sibling first. The path is not looked at.
+func LeafAt(i uint64, leaf []byte, path [][sha256.Size]byte) Leaf {
+	l := Leaf{Index: int64(i), Bytes: leaf}
+	for _, h := range path {
+		l.Path = append(l.Path, h)
+	}
+	return l
 }
 
 // NewLeaf reads the inclusion path of an entry under a note's tree, which must have the

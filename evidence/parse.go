@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"cratelog/build"
+	"cratelog/index"
 	"cratelog/internal/durable"
 )
 
@@ -38,8 +40,8 @@ func Parse(b []byte) (*Evidence, error) {
 		}
 		// More than any form of evidence has is refused before it takes memory.
 		if len(p.e.Sources) > maxSources || len(p.e.Notes) > 2 || len(p.e.Entries) > 2 || len(p.e.Statements) > 2 ||
-			len(p.e.Sets) > 2 {
-			return nil, malformed("it has more than %d sources, 2 notes or 2 entries, or 2 statements or sets", maxSources)
+			len(p.e.Sets) > 2 || len(p.e.Lookups) > 2 {
+			return nil, malformed("it has more than %d sources, 2 notes or 2 entries, or 2 statements, sets or look-ups", maxSources)
 		}
 	}
 	again, err := p.e.Marshal()
@@ -122,6 +124,8 @@ func (p *parser) part() error {
 		return err
 	case "entry":
 		return p.entry(s)
+	case "lookup":
+		return p.lookup(s)
 	case "path", "root", "hash":
 		return p.hash(word, s)
 	default:
@@ -168,6 +172,22 @@ func (p *parser) entry(s string) error {
 		return malformed("an entry is not an index, a space, and base64")
 	}
 	p.e.Entries = append(p.e.Entries, Leaf{Index: n, Bytes: b})
+	return nil
+}
+
+func (p *parser) lookup(s string) error {
+	key, rest, _ := strings.Cut(s, " ")
+	value, proof, ok := strings.Cut(rest, " ")
+	k, err1 := decode(key)
+	v, err2 := decode(value)
+	path, err3 := decode(proof)
+	if errors.Join(err1, err2, err3) != nil || !ok || len(k) != index.KeySize {
+		return malformed("a look-up is not a key of %d bytes, a value and a proof, in base64", index.KeySize)
+	}
+	if len(v) == 0 {
+		v = nil
+	}
+	p.e.Lookups = append(p.e.Lookups, Lookup{index.Key(k), v, path})
 	return nil
 }
 

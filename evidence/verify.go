@@ -121,10 +121,14 @@ func (e *Evidence) demonstrate() ([]torchwood.Checkpoint, Conviction, error) {
 	case EntryRootMismatch:
 		c.Transferable = heads[0].N == 0
 		c.What, err = e.rootText(heads[0])
-	case Duplicate:
-		c.What, err = e.duplicateText(heads[0])
 	case OpeningContradiction:
 		c.What, err = e.contradictionText(heads[0])
+	case Unsealed:
+		c.What, err = e.unsealedText(heads[0])
+	case IndexOmission:
+		c.What, err = e.omissionText(heads[0])
+	case IndexPhantom:
+		c.What, err = e.phantomText(heads[0])
 	case Stale:
 		c.Transferable = false
 		c.What = e.staleText(heads[0])
@@ -205,28 +209,6 @@ func merkle(h []tlog.Hash) tlog.Hash {
 	}
 	k := 1 << (bits.Len(uint(len(h)-1)) - 1) // the largest power of two below
 	return tlog.NodeHash(merkle(h[:k]), merkle(h[k:]))
-}
-
-func (e *Evidence) duplicateText(head torchwood.Checkpoint) (string, error) {
-	var s [2]entry.Subject
-	for i, l := range e.Entries {
-		x, err := entry.Parse(l.Bytes)
-		if err != nil {
-			return "", notProven("entry %d is malformed, so it is no duplicate: %w", l.Index, err)
-		}
-		s[i] = x.Subject
-	}
-	switch {
-	case s[0].Registry != s[1].Registry:
-		return "", notProven("the entries are about crates of the registries %q and %q", s[0].Registry, s[1].Registry)
-	case s[0].Name != s[1].Name || s[0].Version != s[1].Version:
-		return "", notProven("the entries are about %s %s and %s %s", s[0].Name, s[0].Version, s[1].Name, s[1].Version)
-	case s[0].SHA256 == s[1].SHA256:
-		return "", notProven("both entries about %s %s have the same checksum", s[0].Name, s[0].Version)
-	}
-	return fmt.Sprintf("The log %q accepted two different crates as %s %s: entry %d has the checksum %x, entry %d has %x. "+
-		"Both are in the tree of %d entries that it signed. A log must never accept a second checksum for a version.",
-		clip(head.Origin), s[0].Name, s[0].Version, e.Entries[0].Index, s[0].SHA256, e.Entries[1].Index, s[1].SHA256, head.N), nil
 }
 
 func (e *Evidence) staleText(head torchwood.Checkpoint) string {
