@@ -9,9 +9,12 @@ package testlog
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -21,6 +24,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"cratelog/entry"
+	"cratelog/index"
 )
 
 // Log is a log with its witnesses.
@@ -28,6 +32,7 @@ type Log struct {
 	*Key
 	Witnesses []*Key // in the trust file: w1, w2, ...
 	Tree      *Tree  // for tests to append to while nothing is asked
+	PageRows  int    // of a page at most; 0: 4096
 
 	adding    sync.Mutex
 	mu        sync.Mutex
@@ -110,9 +115,12 @@ func (l *Log) Add(leaves ...[]byte) {
 	l.Publish()
 }
 
-// Publish makes all leaves of Tree public under a checkpoint that every witness
+// Publish seals Tree, makes all its leaves public under a checkpoint that every witness
 // cosigned and shows, and returns it.
 func (l *Log) Publish() []byte {
+	l.mu.Lock()
+	l.Tree.Seal()
+	l.mu.Unlock()
 	signed := l.ServeSigned(l.Tree, l.Tree.Size(), l.Witnesses...)
 	for _, w := range l.Witnesses {
 		l.Show(w, signed)
@@ -160,7 +168,7 @@ func Answer(path string, code int, body []byte) func(w http.ResponseWriter, r *h
 	}
 }
 
-// ServeHTTP serves the log's checkpoint, tiles and bundles, and each witness's
+// ServeHTTP serves the log's checkpoint, tiles, bundles, look-ups and pages, and each witness's
 // monitoring endpoint below its name.
 func (l *Log) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	l.mu.Lock()
@@ -169,9 +177,12 @@ func (l *Log) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if f != nil && f(w, r) {
 		return
 	}
-	b := l.answer(strings.TrimPrefix(r.URL.Path, "/"))
+	b := l.answer(strings.TrimPrefix(r.URL.Path, "/"), r.URL.Query())
 	if b == nil {
 		http.Error(w, `{"reason":"not-found","message":"no entry"}`, http.StatusNotFound)
+		return
+	} else if len(b) == 0 && strings.HasPrefix(r.URL.Path, "/v1/index") {
+		http.Error(w, `{"reason":"too-many-rows","message":"ask for its halves"}`, http.StatusRequestEntityTooLarge)
 		return
 	}
 	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
@@ -179,7 +190,7 @@ func (l *Log) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // answer is what the log serves at a path, or nil.
-func (l *Log) answer(path string) []byte {
+func (l *Log) answer(path string, query url.Values) []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i, wit := range l.Witnesses {
@@ -190,8 +201,8 @@ func (l *Log) answer(path string) []byte {
 	if path == "checkpoint" {
 		return l.shown
 	}
-	if name, ok := strings.CutPrefix(path, "v1/crates/"); ok {
-		return l.bundle(name)
+	if name, ok := strings.CutPrefix(path, "v1/"); ok && l.shown != nil {
+		return l.sealed(strings.Split(name, "/"), query)
 	}
 	b, err := l.served.Tile(l.size, path)
 	if err != nil {
@@ -200,22 +211,48 @@ func (l *Log) answer(path string) []byte {
 	return b
 }
 
-// bundle is that of the last entry of NAME/VERSION under the shown checkpoint, which
-// may be of less than is served.
-func (l *Log) bundle(crate string) []byte {
-	if l.shown == nil {
-		return nil
-	}
+// sealed is a bundle, look-up or page under the shown checkpoint, which may be of less than is served.
+func (l *Log) sealed(path []string, query url.Values) []byte {
 	text, _, _ := strings.Cut(string(l.shown), "\n\n")
-	c := Must(torchwood.ParseCheckpoint(text + "\n"))
-	name, version, _ := strings.Cut(crate, "/")
-	for i := c.N - 1; i >= 0; i-- {
+	size := Must(torchwood.ParseCheckpoint(text + "\n")).N
+	registry := cmp.Or(query.Get("registry"), entry.DefaultRegistry)
+	switch {
+	case size == 0:
+		return nil
+	case path[0] == "crates" && len(path) == 3:
+		return l.bundle(path[1], path[2], size)
+	case path[0] == "lookup" && len(path) == 3:
+		return l.served.Lookup(registry, path[1], path[2], size, l.shown)
+	case path[0] == "index" && query.Has("bits"):
+		var k index.Key
+		copy(k[:], Must(hex.DecodeString(query.Get("under"))))
+		return l.page(Must(index.NewPrefix(k, Must(strconv.Atoi(query.Get("bits"))))), size)
+	case path[0] == "index" && len(path) == 2:
+		return l.page(index.NamePrefix(registry, path[1]), size)
+	}
+	return nil
+}
+
+// page is empty if it would have too many rows.
+func (l *Log) page(under index.Prefix, size int64) []byte {
+	n := 0
+	for range l.served.Map(size - 1).Rows(under) {
+		if n++; n > cmp.Or(l.PageRows, 4096) {
+			return []byte{}
+		}
+	}
+	return l.served.Page(under, size, l.shown)
+}
+
+// bundle is that of the last entry of a version.
+func (l *Log) bundle(name, version string, size int64) []byte {
+	for i := size - 1; i >= 0; i-- {
 		leaf := l.served.Leaves[i]
 		if !bytes.Contains(leaf, []byte(name)) {
 			continue
 		}
 		if e, err := entry.Parse(leaf); err == nil && e.Subject.Name == name && e.Subject.Version == version {
-			return l.served.Bundle(i, c.N, l.shown)
+			return l.served.Bundle(i, size, l.shown)
 		}
 	}
 	return nil

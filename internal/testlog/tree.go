@@ -3,9 +3,14 @@ package testlog
 import (
 	"fmt"
 	"slices"
+	"sync"
 
 	"filippo.io/torchwood"
+	"github.com/fxamacker/cbor/v2"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/entry"
+	"cratelog/index"
 )
 
 // Tree is a list of leaves with their Merkle tree. It is not safe for concurrent use
@@ -13,6 +18,14 @@ import (
 type Tree struct {
 	Leaves [][]byte // read only
 	hashes []tlog.Hash
+	before *Tree // see Continue
+
+	mu       sync.Mutex // guards what follows
+	omitted  map[int64]bool
+	phantoms []index.Row
+	grown    *index.Map // of the first size leaves
+	size     int64
+	maps     map[int64]*index.Snapshot
 }
 
 // NewTree returns the tree of some leaves.
@@ -82,9 +95,131 @@ func (t *Tree) Consistency(old, size int64) tlog.TreeProof {
 	return Must(tlog.ProveTree(size, old, t))
 }
 
-// Bundle is the tlog-proof of a leaf among the first size, under a checkpoint.
-func (t *Tree) Bundle(index, size int64, signed []byte) []byte {
-	return torchwood.FormatProofWithExtraData(index, t.Leaves[index], Must(tlog.ProveRecord(size, index, t)), signed)
+// Seal appends a seal over all leaves, unless the last leaf is one.
+func (t *Tree) Seal() {
+	if t.Size() > 0 && !t.sealed(t.Size()) {
+		t.SealAs(t.Map(t.Size()).Root())
+	}
+}
+
+// SealAs appends a seal that says of the map of all leaves what it is told to.
+func (t *Tree) SealAs(root index.Hash) {
+	t.Append(Must((&entry.Seal{Rules: entry.Rules, Size: uint64(t.Size()), Root: root}).Marshal()))
+}
+
+func (t *Tree) sealed(size int64) bool {
+	leaf, err := entry.ParseLeaf(t.Leaves[size-1])
+	s, ok := leaf.(*entry.Seal)
+	return err == nil && ok && s.Size == uint64(size-1)
+}
+
+// Continue begins an empty tree with the start that goes on for another log's tree, after its first n leaves. change,
+// if there is one, makes it say something else.
+func (t *Tree) Continue(origin string, before *Tree, n int64, change func(s *entry.Start)) {
+	var m index.Map
+	Must(0, m.Inherit(before.Map(n)))
+	s := &entry.Start{Origin: origin, Size: uint64(n), Tree: before.Root(n), Rules: entry.Rules, Root: m.Snapshot().Root()}
+	if change != nil {
+		change(s)
+	}
+	t.Append(Must(s.Marshal()))
+	t.before = before
+}
+
+// Omit lies: the tree's map does not have what a leaf inserts. Seals that stand already stay.
+func (t *Tree) Omit(leaf int64) {
+	if t.omitted == nil {
+		t.omitted = make(map[int64]bool)
+	}
+	t.omitted[leaf] = true
+	t.grown, t.maps = nil, nil
+}
+
+// Phantom lies: the tree's map has a row that no leaf makes, and before all others.
+func (t *Tree) Phantom(row index.Row) {
+	t.phantoms = append(t.phantoms, row)
+	t.grown, t.maps = nil, nil
+}
+
+// Map is the map of the first n leaves, with the lies that were told about it.
+func (t *Tree) Map(n int64) *index.Snapshot {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s := t.maps[n]; s != nil {
+		return s
+	}
+	if t.maps == nil {
+		t.maps = make(map[int64]*index.Snapshot)
+	}
+	if t.grown == nil || t.size > n {
+		t.grown, t.size = new(index.Map), 0
+		for _, r := range t.phantoms {
+			t.grown.Insert(r.Key, r.Value)
+		}
+	}
+	for ; t.size < n; t.size++ {
+		leaf, err := entry.ParseLeaf(t.Leaves[t.size])
+		switch start, ok := leaf.(*entry.Start); {
+		case err != nil || t.omitted[t.size]:
+		case ok && t.size == 0 && t.before != nil:
+			Must(0, t.grown.Inherit(t.before.Map(min(int64(start.Size), t.before.Size()))))
+		default:
+			Must(0, t.grown.AddLeaf(uint64(t.size), leaf))
+		}
+	}
+	t.maps[n] = t.grown.Snapshot()
+	return t.maps[n]
+}
+
+// Bundle is that of an entry among the first size leaves, under a checkpoint. Its seal is the last of
+// them, whatever that is.
+func (t *Tree) Bundle(i, size int64, signed []byte) []byte {
+	extra := map[int]any{1: t.Leaves[i], 2: t.Leaves[size-1], 3: t.Path(size-1, size), 4: make([]byte, 40), 5: []byte{}}
+	if leaf, err := entry.ParseLeaf(t.Leaves[i]); err == nil {
+		if e, ok := leaf.(*entry.Entry); ok {
+			s := e.Subject
+			value, proof := t.Map(size - 1).Lookup(index.VersionKey(s.Registry, s.Name, s.Version))
+			if value != nil {
+				extra[4] = value
+			}
+			extra[5] = proof
+		}
+	}
+	return t.proof(i, size, extra, signed)
+}
+
+// Lookup is what the map of all leaves but the last of the first size has for a version, under a checkpoint.
+func (t *Tree) Lookup(registry, name, version string, size int64, signed []byte) []byte {
+	value, proof := t.Map(size - 1).Lookup(index.VersionKey(registry, name, version))
+	if value == nil {
+		value = []byte{}
+	}
+	return t.proof(size-1, size, map[int]any{2: t.Leaves[size-1], 4: value, 5: proof}, signed)
+}
+
+// Page is all that the map of all leaves but the last of the first size has under a prefix, under a checkpoint.
+func (t *Tree) Page(under index.Prefix, size int64, signed []byte) []byte {
+	s, rows := t.Map(size-1), [][][]byte{}
+	for r := range s.Rows(under) {
+		rows = append(rows, [][]byte{r.Key[:], r.Value})
+	}
+	_, proof := s.Prefix(under)
+	return t.proof(size-1, size, map[int]any{2: t.Leaves[size-1], 6: rows, 7: proof}, signed)
+}
+
+// proof is a tlog-proof with an extra line of CBOR.
+func (t *Tree) proof(i, size int64, extra map[int]any, signed []byte) []byte {
+	b := Must(Must(cbor.CoreDetEncOptions().EncMode()).Marshal(extra))
+	return torchwood.FormatProofWithExtraData(i, b, Must(tlog.ProveRecord(size, i, t)), signed)
+}
+
+// Path is the inclusion path of a leaf among the first size.
+func (t *Tree) Path(i, size int64) [][]byte {
+	out := [][]byte{}
+	for _, h := range Must(tlog.ProveRecord(size, i, t)) {
+		out = append(out, h[:])
+	}
+	return out
 }
 
 // Tile returns the tile or entry bundle at a path of c2sp.org/tlog-tiles, of the first
