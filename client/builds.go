@@ -2,7 +2,6 @@ package client
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -10,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"net/url"
 	"strconv"
 
 	"cratelog/entry"
@@ -64,52 +62,37 @@ func (l *Log) SubmitBuild(ctx context.Context, entryBytes, list, source []byte) 
 }
 
 // Builds returns the published build claims about a crate version, of all binaries and targets, in the
-// order of the log: all of them, or an error. What is published while it asks may be missing.
-func (l *Log) Builds(ctx context.Context, s entry.Subject) ([]BuildRow, error) {
-	rows, _, err := l.BuildsWithSize(ctx, s)
-	return rows, err
-}
-
-// BuildsWithSize is Builds, and the size of the published tree in which, as the log says, that is all. Whoever
-// has a checkpoint of a larger tree was shown less than it covers.
-func (l *Log) BuildsWithSize(ctx context.Context, s entry.Subject) (rows []BuildRow, size uint64, err error) {
+// order of the log. It is the log's word: what is all, only its index shows; see Everything.
+func (l *Log) Builds(ctx context.Context, s entry.Subject) (rows []BuildRow, err error) {
 	if err := errors.Join(entry.CheckName(s.Name), entry.CheckVersion(s.Version)); err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	list := fmt.Sprintf("the log's list of builds of %s %s", s.Name, s.Version)
-	size = math.MaxInt64
-	query := url.Values{}
-	if registry := cmp.Or(s.Registry, entry.DefaultRegistry); registry != entry.DefaultRegistry {
-		query.Set("registry", registry)
-	}
+	query := registryQuery(s.Registry)
 	for range maxBuildPages {
 		raw, err := l.get(ctx, maxBuildsBody, query.Encode(), "v1", "crates", s.Name, s.Version, "builds")
 		if err != nil {
-			return nil, 0, err
+			return nil, err
 		}
-		page, next, of, err := parseBuilds(raw)
+		page, next, err := parseBuilds(raw)
 		if err != nil {
-			return nil, 0, fmt.Errorf("%s: %w", list, err)
+			return nil, fmt.Errorf("%s: %w", list, err)
 		}
 		for _, row := range page {
-			switch {
-			case len(rows) > 0 && row.Index <= rows[len(rows)-1].Index:
-				return nil, 0, fmt.Errorf("%s is not in the order of the log", list)
-			case row.Index >= of:
-				return nil, 0, fmt.Errorf("%s has entry %d, and is said to be of a tree of %d", list, row.Index, of)
+			if len(rows) > 0 && row.Index <= rows[len(rows)-1].Index {
+				return nil, fmt.Errorf("%s is not in the order of the log", list)
 			}
 			rows = append(rows, row)
 		}
-		size = min(size, of) // the first page's, unless a server behind the same name is late
 		if next == nil {
-			return rows, size, nil
+			return rows, nil
 		}
 		if len(page) == 0 || *next <= rows[len(rows)-1].Index {
-			return nil, 0, fmt.Errorf("%s does not go on", list)
+			return nil, fmt.Errorf("%s does not go on", list)
 		}
 		query.Set("from", strconv.FormatUint(*next, 10))
 	}
-	return nil, 0, fmt.Errorf("the log lists more than %d builds of %s %s", len(rows), s.Name, s.Version)
+	return nil, fmt.Errorf("the log lists more than %d builds of %s %s", len(rows), s.Name, s.Version)
 }
 
 // Artifact returns of which crates and binaries published build claims make the file with a SHA-256.
@@ -183,20 +166,16 @@ const (
 	maxContradictionBytes = 32 << 20 // in one answer; the last file may go beyond
 )
 
-func parseBuilds(raw []byte) (rows []BuildRow, next *uint64, size uint64, err error) {
+func parseBuilds(raw []byte) (rows []BuildRow, next *uint64, err error) {
 	var body struct {
 		Builds []struct {
 			Index                                                                   uint64
 			Program, Binary, Target, Artifact, Compiled, Request, Result, Root, Tag string
 		} `json:"builds"`
 		Next *uint64 `json:"next"`
-		Size *uint64 `json:"size"`
 	}
 	if err := decodeOne(raw, &body); err != nil {
-		return nil, nil, 0, err
-	}
-	if body.Size == nil || *body.Size > math.MaxInt64 {
-		return nil, nil, 0, errors.New("it does not say of what size the tree is in which that is all")
+		return nil, nil, err
 	}
 	for _, b := range body.Builds {
 		row := BuildRow{Index: b.Index, Binary: b.Binary, Target: b.Target}
@@ -208,15 +187,15 @@ func parseBuilds(raw []byte) (rows []BuildRow, next *uint64, size uint64, err er
 			{&row.Result, b.Result}, {&row.Root, b.Root}, {&row.Tag, b.Tag},
 		} {
 			if *h.to, err = parseHash(h.from); err != nil {
-				return nil, nil, 0, fmt.Errorf("entry %d: %w", b.Index, err)
+				return nil, nil, fmt.Errorf("entry %d: %w", b.Index, err)
 			}
 		}
 		if err := errors.Join(entry.CheckBinary(b.Binary), entry.CheckTarget(b.Target)); err != nil {
-			return nil, nil, 0, fmt.Errorf("entry %d: %w", b.Index, err)
+			return nil, nil, fmt.Errorf("entry %d: %w", b.Index, err)
 		}
 		rows = append(rows, row)
 	}
-	return rows, body.Next, *body.Size, nil
+	return rows, body.Next, nil
 }
 
 func parseArtifacts(raw []byte) ([]ArtifactRow, error) {

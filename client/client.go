@@ -4,12 +4,12 @@
 //
 // # Bundle
 //
-// What a log hands out is a bundle: one c2sp.org/tlog-proof@v1 with the entry's
-// bytes in its extra line. Beside the .crate and the policy it is all that
-// Verify needs.
+// What a log hands out is a bundle: one c2sp.org/tlog-proof@v1 with the entry, and
+// what shows that it is not void, in its extra line; see Bundle. Beside the .crate and
+// the policy it is all that Verify needs.
 //
 //	c2sp.org/tlog-proof@v1
-//	extra <the entry, base64>
+//	extra <CBOR with the entry, base64>
 //	index 2
 //	<hash of the entry's sibling, base64>
 //	<further hashes, up to the root's children>
@@ -29,6 +29,12 @@
 // unknown keys, and cosignatures that the quorum does not need. A line of a
 // known key stands there once and verifies, or the bundle is refused.
 //
+// # Look-up and page
+//
+// A log shows what it holds of a version, and that it holds nothing, with a look-up, and all that its index
+// has of a crate, or of a binary, with pages: see SealedLookup and Page. Both are tlog-proofs of the seal. So a log
+// that has no bundle of a version is told from one that withholds it: see Log.Missing.
+//
 // # Policy
 //
 // Whom to believe is said by a c2sp.org/tlog-policy file: see ParsePolicy.
@@ -37,13 +43,14 @@
 //
 // Verify checks the sizes; the bundle's form; the checkpoint: the log's
 // signature, the quorum of witnesses, and how old it is; the entry's form; that
-// the tree includes it; that its subject is this .crate; its program and its
+// the tree includes it, and ends in a seal whose map gives its version
+// this checksum; that its subject is this .crate; its program and its
 // proof, as far as it shows without the files; that the files are those of the claim and of
 // the proof; and that nothing is unproven, or has other line ends than the commit, that the
 // rules do not allow. The first check that fails ends it, with an error
 // that wraps one of the Err variables of this package and tells what to do.
 //
-// What it does not check: that the entry is the only one for this crate and
-// version, and that the log showed everybody else the same tree. The first is
-// for monitors, the second for witnesses and State.
+// What it does not check: that a seal's map is that of the leaves before it, and that
+// the log showed everybody else the same tree. The first is for monitors, the second
+// for witnesses and State.
 package client

@@ -11,9 +11,9 @@ import (
 // gets neither Tessera, nor a database, nor the proof system.
 func TestAClientPullsInNoServerAndNoProver(t *testing.T) {
 	allowed := []string{
-		"cratelog/client", "cratelog/crate", "cratelog/crate/manifest", "cratelog/entry", "cratelog/opening", "cratelog/evidence",
+		"cratelog/client", "cratelog/crate", "cratelog/crate/manifest", "cratelog/entry", "cratelog/index", "cratelog/opening", "cratelog/evidence",
 		"cratelog/cargo/registry", // of evidence, which reads index lines
-		"cratelog/internal/durable", "cratelog/internal/gitobject", "cratelog/internal/outcome", "cratelog/internal/toml",
+		"cratelog/internal/durable", "cratelog/internal/gitobject", "cratelog/internal/gunzip", "cratelog/internal/outcome", "cratelog/internal/toml",
 		"filippo.io/mldsa", "filippo.io/torchwood",
 		"golang.org/x/mod/sumdb", "golang.org/x/mod/semver", "golang.org/x/crypto", "golang.org/x/sync", "golang.org/x/sys/cpu", "golang.org/x/text",
 		"github.com/fxamacker/cbor/v2", "github.com/x448/float16",

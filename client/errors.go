@@ -8,7 +8,7 @@ var (
 	// ErrPolicy: the policy cannot be used. See also *PolicyError.
 	ErrPolicy error = &reason{"trust file not usable",
 		"Correct the trust file; nothing is believed without one"}
-	// ErrBundle: the bundle is not a strict c2sp.org/tlog-proof@v1 with an entry.
+	// ErrBundle: the bundle, or the look-up or page, is not a strict c2sp.org/tlog-proof@v1 with what it should hold.
 	ErrBundle error = &reason{"malformed bundle",
 		"Fetch the bundle again; if it stays like this, tell the log's operator"}
 	// ErrCheckpoint: the checkpoint is not a strict c2sp.org/tlog-checkpoint.
@@ -40,6 +40,17 @@ var (
 	// ErrInclusion: the log's tree does not hold the entry at this index.
 	ErrInclusion error = &reason{"entry not in the log",
 		"Do not use the crate: what was shown is not what the log signed. Fetch the bundle again from the log itself"}
+	// ErrSeal: it is not shown that the tree ends in a seal of the log's index, or that the index says what it must.
+	ErrSeal error = &reason{"no valid seal",
+		"Do not use the crate: this does not show what else the log holds. Fetch the bundle again; if it stays like " +
+			"this, keep it and tell the monitors"}
+	// ErrWithheld: the log says that it holds nothing, and does not show it.
+	ErrWithheld error = &reason{"the log withholds what it holds",
+		"Do not take it for not logged. Ask again, or a mirror of the log; if it stays like this, tell the monitors"}
+	// ErrVoid: the log holds another checksum for the version, which was first.
+	ErrVoid error = &reason{"void entry",
+		"Do not use the .crate: the version's one checksum in this log is another one. Tell the crate's owner and " +
+			"the monitors"}
 	// ErrSubject: the entry is about another .crate.
 	ErrSubject error = &reason{"another crate",
 		"Do not use the .crate. Download it again; if it stays like this, the bytes you were served are " +
@@ -98,12 +109,23 @@ type Error struct {
 
 // Error returns two sentences: what is wrong, and what to do next.
 func (e *Error) Error() string {
-	s := e.What
-	if e.Err != nil {
-		s += ": " + e.Err.Error()
-	}
+	s := e.cause()
 	if r, ok := e.Reason.(*reason); ok {
-		s = r.name + ": " + s + ". " + r.advice + "."
+		s += ". " + r.advice + "."
+	}
+	return s
+}
+
+// cause is the first of the sentences, without its period.
+func (e *Error) cause() string {
+	s := e.What
+	if r, ok := e.Reason.(*reason); ok {
+		s = r.name + ": " + s
+	}
+	if c, ok := e.Err.(*Error); ok {
+		return s + ": " + c.cause()
+	} else if e.Err != nil {
+		s += ": " + e.Err.Error()
 	}
 	return s
 }

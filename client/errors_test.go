@@ -50,7 +50,7 @@ func TestEveryRefusalSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 		{verify(w.signed(text, w.log), def), ErrQuorum, "cosigned by no witness of the trust file."},
 		{noWitness, ErrNoWitnesses, `no witnesses asked for: the trust file says "quorum none". Name witnesses and a quorum in the trust file.`},
 		{verify(w.bundle, stale), ErrStale, "stale checkpoint: the quorum cosigned it at 2026-09-01T12:00:00Z, 49h0m0s ago; the rules allow 1h0m0s. Fetch a newer bundle. If there is none, the log has stopped or is hidden from you; check your own clock as well."},
-		{verify(w.loggedBytes([]byte("x")), def), ErrEntry, "malformed entry: the extra line of the bundle: "},
+		{verify(w.loggedBytes([]byte("x")), def), ErrEntry, "malformed entry: the entry of the bundle: "},
 		{verify(w.signed(otherTree.Head(w.origin, 1), w.all...), def), ErrInclusion, "entry not in the log: index 2 is not in a tree of 1 entries. Do not use the crate: what was shown is not what the log signed. Fetch the bundle again from the log itself."},
 		{otherCrate, ErrSubject, fmt.Sprintf("another crate: the entry is about hello-proof 0.1.0 with SHA-256 %x, this .crate has %x. Do not use the .crate. Download it again; if it stays like this, the bytes you were served are not those that were proved.", w.entry.Subject.SHA256, w.inEnt.Subject.SHA256)},
 		{verify(w.bundle, Rules{Name: "serde", Version: "1.0.0"}), ErrSubject, "another crate: the entry is about hello-proof 0.1.0, wanted is serde 1.0.0. Do not"},
@@ -69,7 +69,7 @@ func TestEveryRefusalSaysWhatIsWrongAndWhatToDo(t *testing.T) {
 // TestReasonsAreApart: errors.Is of one reason is never true of another.
 func TestReasonsAreApart(t *testing.T) {
 	reasons := []error{ErrPolicy, ErrBundle, ErrCheckpoint, ErrLog, ErrLogSignature, ErrCosignature, ErrQuorum, ErrNoWitnesses, ErrStale,
-		ErrEntry, ErrInclusion, ErrSubject, ErrProgram, ErrProof, ErrFiles, ErrUnproven, ErrFork, ErrConsistency}
+		ErrEntry, ErrInclusion, ErrSeal, ErrVoid, ErrWithheld, ErrSubject, ErrProgram, ErrProof, ErrFiles, ErrUnproven, ErrFork, ErrConsistency}
 	seen := make(map[string]bool)
 	for i, a := range reasons {
 		if seen[a.Error()] {

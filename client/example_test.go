@@ -1,17 +1,13 @@
 package client_test
 
 import (
-	"crypto/ed25519"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log"
-
-	"filippo.io/torchwood"
-	"golang.org/x/mod/sumdb/note"
-	"golang.org/x/mod/sumdb/tlog"
+	"time"
 
 	"cratelog/client"
+	"cratelog/internal/testlog"
 	"cratelog/proofcheck"
 	"cratelog/testdata"
 )
@@ -47,17 +43,8 @@ func ExampleVerify() {
 func published(name string) (archive, bundle, trust []byte, err error) {
 	archive, err1 := testdata.Files.ReadFile(name + ".crate")
 	leaf, err2 := testdata.Files.ReadFile(name + ".entry")
-
-	secret, vkey, err3 := note.GenerateKey(rand.Reader, "log.example")
-	signer, err4 := note.NewSigner(secret)
-	_, key, err5 := ed25519.GenerateKey(rand.Reader)
-	witness, err6 := torchwood.NewCosignatureSigner("witness.example", key)
-	if err := errors.Join(err1, err2, err3, err4, err5, err6); err != nil {
-		return nil, nil, nil, err
-	}
-	text := fmt.Sprintf("log.example\n1\n%s\n", tlog.RecordHash(leaf))
-	checkpoint, err1 := note.Sign(&note.Note{Text: text}, signer, witness)
-	bundle, err2 = (&client.Proof{Checkpoint: checkpoint, Extra: leaf}).Marshal()
-	trust = fmt.Appendf(nil, "log %s\nwitness w %s\nquorum w\n", vkey, witness.Verifier())
-	return archive, bundle, trust, errors.Join(err1, err2)
+	l := testlog.New("log.example", 1, time.Now)
+	l.Tree.Append(leaf)
+	checkpoint := l.Publish()
+	return archive, l.Tree.Bundle(0, 2, checkpoint), l.Trust("https://log.example"), errors.Join(err1, err2)
 }

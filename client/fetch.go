@@ -91,9 +91,10 @@ func (e *StatusError) Error() string {
 }
 
 // Is makes ErrNotLogged of a 404 that the log itself answered. A 404 of another server,
-// as at a wrong URL, is not.
+// as at a wrong URL, is not. It makes ErrManyRows likewise.
 func (e *StatusError) Is(target error) bool {
-	return target == ErrNotLogged && e.Status == http.StatusNotFound && e.Reason != ""
+	return target == ErrNotLogged && e.Status == http.StatusNotFound && e.Reason != "" ||
+		target == ErrManyRows && e.Status == http.StatusRequestEntityTooLarge && e.Reason == TooManyRows
 }
 
 // SubmitError is a submission that the log refused. errors.As finds the
@@ -106,8 +107,8 @@ type SubmitError struct {
 
 func (e *SubmitError) Unwrap() error { return &e.StatusError }
 
-// Bundle fetches the bundle of the fullest claim that a query names. The error is
-// ErrNotLogged if the log has none, else *StatusError or one of the network.
+// Bundle fetches the bundle of the fullest claim that a query names. The error is ErrNotLogged if the log
+// says that it has none, which Missing has it show, else *StatusError or one of the network.
 func (l *Log) Bundle(ctx context.Context, q Query) ([]byte, error) {
 	text, err := q.Encode() // which holds the parts of the URL to their rules
 	if err != nil {

@@ -10,21 +10,19 @@ import (
 	"testing"
 
 	"cratelog/entry"
+	"cratelog/index"
 	"cratelog/internal/testlog"
 )
 
-// joinedWorld is the world's log with three build entries about hello-proof behind its seven.
+// joinedWorld is the world's log with three build entries about hello-proof behind its seven leaves, and a seal.
 func joinedWorld(t testing.TB) (*world, *Joined) {
 	t.Helper()
 	w := newWorld(t)
 	for i := range 3 {
-		e := &entry.Entry{Subject: w.entry.Subject, Claim: buildClaim(byte(i)),
-			Proof: entry.Proof{Program: [32]byte{9}, Parts: [][]byte{{1}}}}
-		w.tree.Append(testlog.Must(e.Marshal()))
+		w.tree.Append(w.build(byte(i), nil))
 	}
-	j := &Joined{Checkpoint: w.checkpoint(10, w.all...), List: []byte("a list\n"), Lock: []byte("a lock\n"),
-		Builds: w.parts(7, 8, 9), Sources: w.parts(helloIndex, innerIndex)}
-	return w, j
+	w.tree.Seal()
+	return w, w.join([]int64{7, 8, 9}, helloIndex, innerIndex)
 }
 
 func buildClaim(member byte) *entry.Build {
@@ -33,13 +31,39 @@ func buildClaim(member byte) *entry.Build {
 		Tag:    [32]byte{member}}
 }
 
-// parts returns entries with their paths in the tree of ten.
-func (w *world) parts(indexes ...int64) (out []Part) {
-	for _, i := range indexes {
-		p := testlog.Must(ParseProof(w.tree.Bundle(i, 10, w.checkpoint(10, w.log))))
-		out = append(out, Part{p.Index, p.Extra, p.Hashes})
+// build is a build entry of a member about hello-proof, with a change.
+func (w *world) build(member byte, change func(*entry.Entry, *entry.Build)) []byte {
+	b := buildClaim(member)
+	e := &entry.Entry{Subject: w.entry.Subject, Claim: b, Proof: entry.Proof{Program: [32]byte{9}, Parts: [][]byte{{1}}}}
+	if change != nil {
+		change(e, b)
 	}
-	return out
+	return testlog.Must(e.Marshal())
+}
+
+// join makes the file of some entries of the tree, and of what its map says, whether it is the right one or not.
+func (w *world) join(builds []int64, sources ...int64) *Joined {
+	size := w.tree.Size()
+	j := &Joined{Checkpoint: w.checkpoint(size, w.all...), List: []byte("a list\n"), Lock: []byte("a lock\n")}
+	part := func(i int64) Part {
+		b := w.tree.proof(i, size, j.Checkpoint)
+		j.Seal = b.Seal
+		return Part{b.Index, b.Entry, b.Hashes, b.Version}
+	}
+	for _, i := range sources {
+		j.Sources = append(j.Sources, part(i))
+	}
+	for _, i := range builds {
+		p := part(i)
+		if j.Version.Value == nil {
+			j.Version = p.Version
+		}
+		p.Version = Lookup{}
+		j.Builds = append(j.Builds, p)
+	}
+	s := w.entry.Subject
+	_, j.Complete = w.tree.Map(size - 1).Prefix(index.BinaryPrefix(s.SHA256, "hello", "x86_64-unknown-linux-gnu"))
+	return j
 }
 
 func TestAJoinedFileIsReadAsItWasWritten(t *testing.T) {
@@ -55,7 +79,7 @@ func TestAJoinedFileIsReadAsItWasWritten(t *testing.T) {
 	fatalIfErr(t, err)
 	if len(seen.Builds) != 3 || seen.Builds[2].Index != 9 || seen.Builds[2].Claim.Tag != [32]byte{2} ||
 		len(seen.Sources) != 2 ||
-		seen.Subject != w.entry.Subject || seen.Checkpoint.Size != 10 || seen.Checkpoint.Witnessed != now {
+		seen.Subject != w.entry.Subject || seen.Checkpoint.Size != 11 || seen.Checkpoint.Witnessed != now {
 		t.Errorf("%+v", seen)
 	}
 	bundle, err := again.Bundle(again.Sources[0])
@@ -79,7 +103,16 @@ func TestWhatIsNoJoinedFileIsRefused(t *testing.T) {
 		"no checkpoint": {func(j *Joined) { j.Checkpoint = nil }, "its checkpoint has 0 bytes"},
 		"large checkpoint": {func(j *Joined) { j.Checkpoint = make([]byte, MaxCheckpointSize+1) }, "checkpoints " +
 			"have 1 to"},
-		"no build": {func(j *Joined) { j.Builds = nil }, "it holds no build entry"},
+		"no build":               {func(j *Joined) { j.Builds = nil }, "it holds no build entry"},
+		"no look-up":             {func(j *Joined) { j.Version = Lookup{} }, "which checksum the crate's version has"},
+		"no look-up of a source": {func(j *Joined) { j.Sources[1].Version = Lookup{} }, "source entry 1 comes without"},
+		"a look-up of a build":   {func(j *Joined) { j.Builds[1].Version = j.Version }, "build entry 1 has a look-up of its own"},
+		"a proof with a build":   {func(j *Joined) { j.Builds[1].Version.Proof = []byte{1} }, "build entry 1 has a look-up"},
+		"large look-up":          {func(j *Joined) { j.Version.Value = make([]byte, 41) }, "a value of 41 bytes"},
+		"large proof":            {func(j *Joined) { j.Sources[0].Version.Proof = make([]byte, maxPath+1) }, "a proof of 16385"},
+		"large prefix proof":     {func(j *Joined) { j.Complete = make([]byte, maxPath+1) }, "has 16385 bytes"},
+		"large seal":             {func(j *Joined) { j.Seal.Leaf = make([]byte, maxSeal+1) }, "its seal has 1025 bytes"},
+		"long path of the seal":  {func(j *Joined) { j.Seal.Hashes = make([][32]byte, 64) }, "a path of 64 hashes"},
 		"large list": {func(j *Joined) { j.List = make([]byte, maxJoinedList+1) }, "its list of compiled " +
 			"crates has 524289 bytes"},
 		"large lock": {func(j *Joined) { j.Lock = make([]byte, maxJoinedLock+1) }, "its Cargo.lock has " +
@@ -117,21 +150,21 @@ func TestWhatIsNoJoinedFileIsRefused(t *testing.T) {
 		b    []byte
 		want string
 	}{
-		"nothing":          {nil, "not the CBOR"},
-		"text":             {[]byte("c2sp.org/tlog-proof@v1\n"), "not the CBOR"},
-		"cut":              {good[:len(good)-1], "not the CBOR"},
-		"something behind": {append(bytes.Clone(good), 0), "not the CBOR"},
-		"too large":        {make([]byte, MaxJoinedSize+1), "at most 8388608 are read"},
-		"next version":     {wire(func(v *wireJoined) { v.Version = 2 }), "format version is 2"},
-		"sealed":           {wire(func(v *wireJoined) { v.Complete = []byte{1} }), "only a newer version of this tool"},
-		"short hash":       {wire(func(v *wireJoined) { v.Builds[0].Hashes[0] = []byte{1} }), "a hash of 1 bytes"},
-		"long path": {wire(func(v *wireJoined) { v.Builds[0].Hashes = make([][]byte, 64) }), "a path of 64 " +
-			"hashes"},
-		"long number": {append([]byte{good[0], 1, 0x18, 1}, good[3:]...), "not in its one encoding"},
+		"nothing":                {nil, "not the CBOR"},
+		"text":                   {[]byte("c2sp.org/tlog-proof@v1\n"), "not the CBOR"},
+		"cut":                    {good[:len(good)-1], "not the CBOR"},
+		"something behind":       {append(bytes.Clone(good), 0), "not the CBOR"},
+		"too large":              {make([]byte, MaxJoinedSize+1), "at most 8388608 are read"},
+		"next version":           {wire(func(v *wireJoined) { v.Format = 3 }), "format version is 3"},
+		"version before":         {wire(func(v *wireJoined) { v.Format = 1 }), "format version is 1"},
+		"short hash":             {wire(func(v *wireJoined) { v.Builds[0].Hashes[0] = []byte{1} }), "a hash of 1 bytes"},
+		"short hash of the seal": {wire(func(v *wireJoined) { v.Path[0] = []byte{1} }), "the seal's path has a hash of 1 bytes"},
+		"long path":              {wire(func(v *wireJoined) { v.Builds[0].Hashes = make([][]byte, 64) }), "has 64 hashes"},
+		"long number":            {append([]byte{good[0], 1, 0x18, 2}, good[3:]...), "not in its one encoding"},
 		"no list": {bytes.Replace(good, append([]byte{5, 0x47}, "a list\n"...), []byte{5, 0xf6}, 1),
 			"not in its one encoding"},
-		"unknown key":  {append([]byte{good[0] + 1}, append(bytes.Clone(good[1:]), 8, 1)...), "not the CBOR"},
-		"repeated key": {append([]byte{good[0] + 1}, append(bytes.Clone(good[1:]), 7, 0x40)...), "not the CBOR"},
+		"unknown key":  {append([]byte{good[0] + 1}, append(bytes.Clone(good[1:]), 12, 1)...), "not the CBOR"},
+		"repeated key": {append([]byte{good[0] + 1}, append(bytes.Clone(good[1:]), 11, 0x40)...), "not the CBOR"},
 	} {
 		if j, err := ParseJoined(c.b); j != nil || !errors.Is(err, ErrJoined) || !strings.Contains(err.Error(),
 			c.want) {
@@ -148,48 +181,87 @@ func manyParts(n, size int) (out []Part) {
 }
 
 func TestWhatTheLogDoesNotHoldIsNotSeen(t *testing.T) {
-	build := func(change func(*entry.Entry, *entry.Build)) func(*world, *Joined) {
+	// with is the file of a log in which another entry stands at an index.
+	with := func(i int64, leaf func(*world) []byte, sources ...int64) func(*world, *Joined) {
 		return func(w *world, j *Joined) {
-			b := buildClaim(7)
-			e := &entry.Entry{Subject: w.entry.Subject, Claim: b, Proof: entry.Proof{Program: [32]byte{9},
-				Parts: [][]byte{{1}}}}
-			change(e, b)
-			w.tree.Tree = w.tree.With(9, testlog.Must(e.Marshal()))
-			j.Checkpoint, j.Builds, j.Sources = w.checkpoint(10, w.all...), w.parts(7, 8, 9), w.parts(helloIndex,
-				innerIndex)
+			w.tree.Tree = resealed(w.tree.With(i, leaf(w)))
+			*j = *w.join([]int64{7, 8, 9}, sources...)
 		}
+	}
+	build := func(change func(*entry.Entry, *entry.Build)) func(*world, *Joined) {
+		return with(9, func(w *world) []byte { return w.build(7, change) })
 	}
 	for name, c := range map[string]struct {
 		change func(*world, *Joined)
 		reason error
 		want   string
 	}{
-		"not cosigned": {func(w *world, j *Joined) { j.Checkpoint = w.checkpoint(10, w.log) }, ErrQuorum,
+		"not cosigned": {func(w *world, j *Joined) { j.Checkpoint = w.checkpoint(11, w.log) }, ErrQuorum,
 			"cosigned by no witness"},
 		"another tree": {func(w *world, j *Joined) { j.Checkpoint = w.checkpoint(9, w.all...) },
-			ErrInclusion, "to the root of"},
+			ErrSeal, "to the root of"},
+		"not sealed": {func(w *world, j *Joined) {
+			w.tree.Tree = w.tree.Fork(10)
+			*j = *w.join([]int64{7, 8, 9}, helloIndex)
+		}, ErrSeal, `the tree of "example.com/log" with 10 entries: the tree does not end in a seal`},
 		"another index": {func(w *world, j *Joined) { j.Builds[0].Index = 6 }, ErrInclusion, "does not lead " +
 			"from the entry"},
 		"another entry": {func(w *world, j *Joined) { j.Builds[0].Entry = j.Builds[1].Entry }, ErrInclusion,
 			"does not lead from the entry"},
 		"another path": {func(w *world, j *Joined) { j.Sources[0].Hashes[1][0] ^= 1 }, ErrInclusion, "does " +
 			"not lead from the entry"},
-		"no entry at all": {func(w *world, j *Joined) { j.Sources = w.parts(0) }, ErrEntry, "entry 0"},
-		"a source as a build": {func(w *world, j *Joined) { j.Builds, j.Sources = w.parts(helloIndex), nil },
+		"no entry at all": {func(w *world, j *Joined) {
+			j.Sources[0] = w.join([]int64{7, 8, 9}, 0).Sources[0]
+		}, ErrEntry, "entry 0"},
+		"a source as a build": {func(w *world, j *Joined) { *j = *w.join([]int64{helloIndex}) },
 			ErrJoined, `a claim of the kind "source"`},
-		"a build as a source": {func(w *world, j *Joined) { j.Builds, j.Sources = w.parts(7), w.parts(8) },
-			ErrJoined, `a claim of the kind "build"`},
+		"a build as a source": {func(w *world, j *Joined) {
+			w.tree.Tree = w.tree.Fork(8)
+			w.tree.Append(w.build(1, func(_ *entry.Entry, b *entry.Build) { b.Binary = "other" }))
+			w.tree.Seal()
+			*j = *w.join([]int64{7}, 8)
+		}, ErrJoined, `a claim of the kind "build"`},
 		"another binary": {build(func(_ *entry.Entry, b *entry.Build) { b.Binary = "other" }), ErrJoined,
 			"the binary other of hello-proof 0.1.0"},
 		"another target": {build(func(_ *entry.Entry, b *entry.Build) { b.Target = "wasm32-wasip1" }),
 			ErrJoined, "for wasm32-wasip1"},
 		"another crate": {build(func(e *entry.Entry, _ *entry.Build) { e.Subject.SHA256[0] ^= 1 }),
 			ErrJoined, "is about another one"},
-		"another registry": {build(func(e *entry.Entry, _ *entry.Build) { e.Subject.Registry = "https://r.example" }), ErrJoined, "is about another one"},
-		"a source twice": {func(w *world, j *Joined) {
-			w.tree.Tree = w.tree.With(3, testlog.Must(w.entry.Marshal()))
-			j.Checkpoint, j.Builds, j.Sources = w.checkpoint(10, w.all...), w.parts(7), w.parts(helloIndex, 3)
-		}, ErrJoined, "entry 3 is a second source entry of hello-proof 0.1.0"},
+		"a source twice": {with(3, func(w *world) []byte { return testlog.Must(w.entry.Marshal()) }, helloIndex, 3),
+			ErrJoined, "entry 3 is a second source entry of hello-proof 0.1.0"},
+
+		// Of what the map says.
+		"a build left out":  {func(w *world, j *Joined) { *j = *w.join([]int64{7, 9}) }, ErrJoined, "not shown to be all"},
+		"the last left out": {func(w *world, j *Joined) { *j = *w.join([]int64{7, 8}) }, ErrJoined, "not shown to be all"},
+		"no proof of all":   {func(w *world, j *Joined) { j.Complete = nil }, ErrJoined, "not shown to be all"},
+		"one that the map lacks": {func(w *world, j *Joined) {
+			w.tree.Tree = w.tree.Fork(10)
+			w.tree.Omit(8)
+			w.tree.Seal()
+			*j = *w.join([]int64{7, 8, 9})
+		}, ErrJoined, "not shown to be all"},
+		"another look-up": {func(w *world, j *Joined) { j.Version = j.Sources[1].Version }, ErrSeal, "what the log's index holds"},
+		"another value":   {func(w *world, j *Joined) { j.Version.Value[0] ^= 1 }, ErrSeal, "what the log's index holds"},
+		"another look-up of a source": {func(w *world, j *Joined) { j.Sources[0].Version = j.Sources[1].Version }, ErrSeal,
+			"what the log's index holds"},
+		"a first that is later": {func(w *world, j *Joined) {
+			s := w.entry.Subject
+			w.tree.Tree = w.tree.Fork(10)
+			w.tree.Phantom(index.Row{Key: index.VersionKey(s.Registry, s.Name, s.Version),
+				Value: index.Version{SHA256: s.SHA256, First: 8}.Marshal()})
+			w.tree.Seal()
+			*j = *w.join([]int64{7, 8, 9})
+		}, ErrSeal, "entry 8 was the first about hello-proof 0.1.0, but entry 7 is about it too"},
+		"a void source": {with(3, func(w *world) []byte {
+			e := *w.entry
+			e.Subject.SHA256[0] ^= 1
+			return testlog.Must(e.Marshal())
+		}, helloIndex, 3), ErrVoid, "entry 3 gives hello-proof 0.1.0 the SHA-256"},
+		"void builds": {with(1, func(w *world) []byte {
+			e := *w.entry
+			e.Subject.SHA256[0] ^= 1
+			return testlog.Must(e.Marshal())
+		}), ErrVoid, "by entry 1, which was first"},
 	} {
 		w, j := joinedWorld(t)
 		c.change(w, j)
@@ -201,6 +273,42 @@ func TestWhatTheLogDoesNotHoldIsNotSeen(t *testing.T) {
 	w, j := joinedWorld(t)
 	if _, err := j.Check(w.policy, Rules{MaxAge: 1, Now: now.AddDate(0, 0, 8)}); !errors.Is(err, ErrStale) {
 		t.Errorf("an old one: %v", err)
+	}
+}
+
+// TestTheSameCrateElsewhereHidesNothing: what is said of the same .crate under another registry stands under the
+// same prefix. It belongs into the file, and is told apart, even if it was first.
+func TestTheSameCrateElsewhereHidesNothing(t *testing.T) {
+	w, _ := joinedWorld(t)
+	w.tree.Tree = w.tree.With(7, w.build(7, func(e *entry.Entry, _ *entry.Build) { e.Subject.Registry = "https://r.example" }))
+	w.tree.Tree = resealed(w.tree.Tree)
+	j := w.join([]int64{7, 8, 9}, helloIndex)
+	j.Version = w.tree.proof(8, 11, j.Checkpoint).Version
+	seen, err := j.Check(w.policy, Rules{})
+	fatalIfErr(t, err)
+	if seen.Subject != w.entry.Subject || len(seen.Builds) != 2 || len(seen.Elsewhere) != 1 || seen.Elsewhere[0].Index != 7 ||
+		seen.First.First != helloIndex {
+		t.Errorf("%+v", seen)
+	}
+	j = w.join([]int64{8, 9}, helloIndex)
+	if _, err := j.Check(w.policy, Rules{}); !errors.Is(err, ErrJoined) {
+		t.Errorf("without it: %v", err)
+	}
+}
+
+// TestWhatAMemberRepeatsIsNotInTheIndex: the first stands there, and a file is complete with or without the second,
+// but not with the second alone.
+func TestWhatAMemberRepeatsIsNotInTheIndex(t *testing.T) {
+	w, _ := joinedWorld(t)
+	w.tree.Tree = resealed(w.tree.With(9, w.build(1, func(_ *entry.Entry, b *entry.Build) { b.Artifact[0]++ })))
+	for _, c := range []struct {
+		builds []int64
+		good   bool
+	}{{[]int64{7, 8}, true}, {[]int64{7, 8, 9}, true}, {[]int64{7, 9}, false}} {
+		seen, err := w.join(c.builds).Check(w.policy, Rules{})
+		if (err == nil) != c.good || err == nil && len(seen.Builds) != len(c.builds) {
+			t.Errorf("%v: %+v, %v", c.builds, seen, err)
+		}
 	}
 }
 
@@ -227,7 +335,7 @@ func TestNoByteOfAJoinedFileIsIdle(t *testing.T) {
 
 // TestAHostileJoinedFileTakesLittleMemory reads 8 MiB of empty hashes, in paths that are too long.
 func TestAHostileJoinedFileTakesLittleMemory(t *testing.T) {
-	j := wireJoined{Version: joinedVersion, Checkpoint: []byte{1}}
+	j := wireJoined{Format: joinedVersion, Checkpoint: []byte{1}}
 	long := make([][]byte, maxJoinedParts)
 	for i := range uint64(1000) {
 		j.Builds = append(j.Builds, wirePart{Index: i, Entry: []byte{1}, Hashes: long})
@@ -260,7 +368,7 @@ func FuzzParseJoined(f *testing.F) {
 func TestAPartIsReadFromTheTree(t *testing.T) {
 	l := testlog.New("log.example/parts", 0, nil)
 	l.Tree.Grow(300, "leaf")
-	l.Publish()
+	l.ServeSigned(l.Tree, 300)
 	server := httptest.NewServer(l)
 	defer server.Close()
 	c := Checkpoint{Origin: l.KeyName, Size: 300, Root: l.Tree.Root(300)}
@@ -271,7 +379,7 @@ func TestAPartIsReadFromTheTree(t *testing.T) {
 		if p.Index != i || string(p.Entry) != fmt.Sprintf("leaf %d", i) {
 			t.Errorf("entry %d is %q", i, p.Entry)
 		}
-		if err := checkInclusion(&Proof{Index: i, Hashes: p.Hashes, Extra: p.Entry}, c); err != nil {
+		if err := included(&Bundle{Index: i, Hashes: p.Hashes, Entry: p.Entry}, c); err != nil {
 			t.Error(err)
 		}
 	}

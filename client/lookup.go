@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net/url"
 	"strconv"
 
 	"cratelog/entry"
@@ -32,10 +31,7 @@ func (l *Log) Versions(ctx context.Context, registry, name string) ([]VersionRow
 	if err := entry.CheckName(name); err != nil {
 		return nil, err
 	}
-	query := url.Values{}
-	if registry = cmp.Or(registry, entry.DefaultRegistry); registry != entry.DefaultRegistry {
-		query.Set("registry", registry)
-	}
+	registry, query := cmp.Or(registry, entry.DefaultRegistry), registryQuery(registry)
 	var rows []VersionRow
 	for range maxVersionPages {
 		raw, err := l.get(ctx, maxBuildsBody, query.Encode(), "v1", "crates", name)

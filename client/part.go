@@ -41,6 +41,20 @@ func (t *Tiles) Part(ctx context.Context, index uint64) (Part, error) {
 	return p, nil
 }
 
+// Sealed returns nil if the tree ends in a seal, or is empty. Whoever takes a checkpoint that came without a
+// bundle must ask: a tree that ends in none shows nothing of what else the log holds. Errors are ErrSeal and
+// those of Root.
+func (t *Tiles) Sealed(ctx context.Context) error {
+	if t.tree.N == 0 {
+		return nil
+	}
+	p, err := t.Part(ctx, uint64(t.tree.N-1))
+	if err == nil {
+		_, err = Seal{p.Entry, p.Hashes}.Check(t.head)
+	}
+	return err
+}
+
 // entry fetches an entry, which nobody has verified.
 func (t *Tiles) entry(ctx context.Context, index int64) ([]byte, error) {
 	n := index / torchwood.TileWidth

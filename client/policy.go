@@ -136,6 +136,13 @@ func (p *Policy) Quorum(has func(PolicyWitness) bool) bool {
 	return p.quorum.newest(times) >= 0
 }
 
+// Of returns the policy with the log of one origin only. What a log lacks, it must show itself: under a policy
+// that lists several, one could show what another one lacks.
+func (p *Policy) Of(origin string) *Policy {
+	logs := slices.DeleteFunc(p.Logs(), func(l PolicyLog) bool { return l.Origin != origin })
+	return &Policy{logs: logs, witnesses: p.witnesses, keys: p.keys, quorum: p.quorum}
+}
+
 // WithoutQuorum returns a policy with the same logs and witnesses that asks for no
 // cosignature: what a log signed counts against it, whoever else signed it.
 func (p *Policy) WithoutQuorum() *Policy {

@@ -388,3 +388,23 @@ func TestALogWithTwoKeysIsOneLog(t *testing.T) {
 		t.Errorf("%+v", p.Logs())
 	}
 }
+
+// TestAPolicyOfOneLogBelievesNoOther, but every key of that one.
+func TestAPolicyOfOneLogBelievesNoOther(t *testing.T) {
+	a, b := testlog.New("log.example/a", 1, func() time.Time { return now }), testlog.New("log.example/b", 1, func() time.Time { return now })
+	next := testlog.LogKey("log.example/a", "next")
+	text := fmt.Appendf(nil, "log %s\nlog %s\nlog %s\nwitness w %s\nquorum w\n", a.VKey, b.VKey, next.VKey, a.Witnesses[0].VKey)
+	both := testlog.Must(ParsePolicy(text))
+	for origin, want := range map[string]error{"log.example/a": nil, "log.example/b": ErrLog, "log.example/c": ErrPolicy} {
+		p := both.Of(origin)
+		for _, key := range []*testlog.Key{a.Key, next} {
+			_, err := p.CheckCheckpoint(testlog.Sign(a.Head(0), key, a.Witnesses[0]))
+			if !errors.Is(err, want) {
+				t.Errorf("of %s: %v", origin, err)
+			}
+		}
+		if _, err := p.CheckCheckpoint(testlog.Sign(a.Head(0), a.Key)); err == nil {
+			t.Errorf("of %s: without the quorum", origin)
+		}
+	}
+}

@@ -12,7 +12,7 @@ import (
 	"cratelog/internal/durable"
 )
 
-// MaxBundleSize is the size of a bundle, or of any tlog-proof, in bytes.
+// MaxBundleSize is the size of a bundle, or of any tlog-proof but a page, in bytes.
 const MaxBundleSize = 256 << 10
 
 const (
@@ -20,8 +20,8 @@ const (
 	maxHashes   = 63 // a tree has fewer than 2^63 entries
 )
 
-// Proof is a c2sp.org/tlog-proof@v1. Nothing in it is to be believed before
-// VerifyBundle has looked at it.
+// Proof is a c2sp.org/tlog-proof@v1, the container of bundles, look-ups and pages. Nothing in it is to be
+// believed.
 type Proof struct {
 	Index      uint64              // of the entry, below 2^63
 	Hashes     [][sha256.Size]byte // RFC 6962 inclusion path, the leaf's sibling first; at most 63
@@ -33,10 +33,13 @@ type Proof struct {
 // have no leading zeros, base64 is padded and canonical, and the extra line is
 // absent if it would be empty. It does not look into the checkpoint, but for its
 // size, its characters and its last newline. Errors are ErrBundle.
-func ParseProof(b []byte) (*Proof, error) {
-	p, err := parseProof(b)
+func ParseProof(b []byte) (*Proof, error) { return parseProof(b, MaxBundleSize) }
+
+// parseProof is ParseProof of at most so many bytes.
+func parseProof(b []byte, limit int) (*Proof, error) {
+	p, err := parseLines(b, limit)
 	var x *Error
-	if !errors.As(err, &x) || len(b) > MaxBundleSize {
+	if !errors.As(err, &x) || len(b) > limit {
 		return p, err
 	}
 	if why := durable.Altered(b); why != "" {
@@ -48,9 +51,9 @@ func ParseProof(b []byte) (*Proof, error) {
 	return nil, err
 }
 
-func parseProof(b []byte) (*Proof, error) {
-	if len(b) > MaxBundleSize {
-		return nil, refuse(ErrBundle, "it has %d bytes, at most %d are read", len(b), MaxBundleSize)
+func parseLines(b []byte, limit int) (*Proof, error) {
+	if len(b) > limit {
+		return nil, refuse(ErrBundle, "it has %d bytes, at most %d are read", len(b), limit)
 	}
 	rest, ok := bytes.CutPrefix(b, []byte(proofHeader))
 	if !ok {
@@ -61,7 +64,7 @@ func parseProof(b []byte) (*Proof, error) {
 		return nil, err
 	}
 	p.Checkpoint = bytes.Clone(rest)
-	again, err := p.Marshal()
+	again, err := p.marshal(limit)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +111,9 @@ func parseProofLines(rest []byte) (*Proof, []byte, error) {
 
 // Marshal returns the one encoding of p. It fails if p is not what ParseProof
 // could return.
-func (p *Proof) Marshal() ([]byte, error) {
+func (p *Proof) Marshal() ([]byte, error) { return p.marshal(MaxBundleSize) }
+
+func (p *Proof) marshal(limit int) ([]byte, error) {
 	switch {
 	case p.Index > math.MaxInt64:
 		return nil, refuse(ErrBundle, "its index %d is not below 2^63", p.Index)
@@ -132,8 +137,8 @@ func (p *Proof) Marshal() ([]byte, error) {
 	}
 	b.WriteByte('\n')
 	b.Write(p.Checkpoint)
-	if b.Len() > MaxBundleSize {
-		return nil, refuse(ErrBundle, "it has %d bytes, at most %d are read", b.Len(), MaxBundleSize)
+	if b.Len() > limit {
+		return nil, refuse(ErrBundle, "it has %d bytes, at most %d are read", b.Len(), limit)
 	}
 	return b.Bytes(), nil
 }

@@ -59,8 +59,8 @@ func TestTheOthersVerifyOurBundles(t *testing.T) {
 	w := newWorld(t)
 	testlog.Must(w.verify(w.bundle))
 	policy := testlog.Must(torchwood.ParsePolicy([]byte(w.policyText)))
-	extra := testlog.Must(torchwood.ProofExtraData(w.bundle))
-	fatalIfErr(t, torchwood.VerifyProof(policy, tlog.RecordHash(extra), w.bundle))
+	leaf := testlog.Must(ParseBundle(w.bundle)).Entry
+	fatalIfErr(t, torchwood.VerifyProof(policy, tlog.RecordHash(leaf), w.bundle))
 }
 
 func TestProofsThatAreRefusedAndWhatIsSaid(t *testing.T) {

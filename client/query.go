@@ -32,10 +32,7 @@ type Query struct {
 // Encode returns what stands after the '?' of a request for the query: no more than it
 // says, in one spelling.
 func (q Query) Encode() (string, error) {
-	v := url.Values{}
-	if registry := cmp.Or(q.Registry, entry.DefaultRegistry); registry != entry.DefaultRegistry {
-		v.Set("registry", registry)
-	}
+	v := registryQuery(q.Registry)
 	setIDs(v, "programs", q.Programs, func(id [32]byte) []byte { return id[:] })
 	setIDs(v, "commits", q.Commits, func(id [20]byte) []byte { return id[:] })
 	if q.Path != nil {
@@ -46,6 +43,15 @@ func (q Query) Encode() (string, error) {
 		return "", err
 	}
 	return text, nil
+}
+
+// registryQuery names a registry that is not the default one, which is "" too.
+func registryQuery(registry string) url.Values {
+	q := url.Values{}
+	if registry = cmp.Or(registry, entry.DefaultRegistry); registry != entry.DefaultRegistry {
+		q.Set("registry", registry)
+	}
+	return q
 }
 
 func setIDs[T any](v url.Values, key string, ids []T, raw func(T) []byte) {

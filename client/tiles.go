@@ -25,6 +25,7 @@ const (
 // verified, and is safe for concurrent use.
 type Tiles struct {
 	log  *Log
+	head Checkpoint
 	tree tlog.Tree
 	name string // of the tree, for errors
 
@@ -37,7 +38,7 @@ type Tiles struct {
 // Tiles returns a reader of the tree of a checkpoint of this log, which a Policy
 // must have verified.
 func (l *Log) Tiles(c Checkpoint) *Tiles {
-	return &Tiles{log: l, tree: tlog.Tree{N: c.Size, Hash: c.Root}, cache: make(map[tlog.Tile][]byte),
+	return &Tiles{log: l, head: c, tree: tlog.Tree{N: c.Size, Hash: c.Root}, cache: make(map[tlog.Tile][]byte),
 		entries: make(map[int64][]byte), name: fmt.Sprintf("%q with %d entries", clip(c.Origin), c.Size)}
 }
 

@@ -8,10 +8,9 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/mod/sumdb/tlog"
-
 	"cratelog/crate"
 	"cratelog/entry"
+	"cratelog/index"
 )
 
 // Rules are what a reader demands beyond the policy. The zero value is the
@@ -98,6 +97,9 @@ type Result struct {
 	Index      uint64     // of the entry in the log
 	Checkpoint Checkpoint // of the log: origin, size, root, cosignatures with their times
 
+	// First says which entry gave the version its one checksum in this log, which is SHA256.
+	First index.Version
+
 	// What only Verify sets; VerifyBundle sees no .crate.
 	Proven  []string // files that stand in the commit
 	Derived []string // files that follow from proven ones: Cargo.toml, .cargo_vcs_info.json
@@ -133,7 +135,7 @@ func Verify(raw, bundle []byte, policy *Policy, pv entry.Verifier, rules Rules) 
 // only if the log holds an entry about these bytes and its proof holds.
 func VerifyCrate(sum [sha256.Size]byte, read func(name, version string) (*crate.Crate, error),
 	bundle []byte, policy *Policy, pv entry.Verifier, rules Rules) (*Result, error) {
-	r, err := openBundle(bundle, policy, rules)
+	r, err := OpenBundle(bundle, policy, rules)
 	if err != nil {
 		return nil, err
 	}
@@ -239,7 +241,7 @@ func (r *Result) sort(files []crate.File) {
 // by itself (entry.Chain). It says neither that the commit holds the files of the claim, nor
 // that any .crate has them. It is for a log that checks what it is about to hand out.
 func VerifyBundle(bundle []byte, policy *Policy, pv entry.Verifier, rules Rules) (*Result, error) {
-	r, err := openBundle(bundle, policy, rules)
+	r, err := OpenBundle(bundle, policy, rules)
 	if err != nil {
 		return nil, err
 	}
@@ -249,31 +251,38 @@ func VerifyBundle(bundle []byte, policy *Policy, pv entry.Verifier, rules Rules)
 	return r.allow(rules)
 }
 
-// openBundle verifies that a log of the policy holds the entry.
-func openBundle(bundle []byte, policy *Policy, rules Rules) (*Result, error) {
-	p, err := ParseProof(bundle)
+// OpenBundle verifies that a log of the policy holds the entry of a bundle, whatever it claims, and that it is
+// not void: its version has this checksum in the log. It looks neither at the claim nor at the proof. Of the Result
+// it sets what does not come from them.
+func OpenBundle(bundle []byte, policy *Policy, rules Rules) (*Result, error) {
+	b, err := ParseBundle(bundle)
 	if err != nil {
 		return nil, err
 	}
-	if p.Extra == nil || len(p.Extra) > entry.MaxSize {
-		return nil, refuse(ErrBundle, "its extra line must hold an entry of at most %d bytes", entry.MaxSize)
-	}
-	c, err := policy.CheckCheckpointRules(p.Checkpoint, rules)
+	c, err := policy.CheckCheckpointRules(b.Checkpoint, rules)
 	if err != nil {
 		return nil, err
 	}
-	e, err := entry.Parse(p.Extra)
-	if err != nil {
-		return nil, refuseErr(ErrEntry, err, "the extra line of the bundle")
-	}
-	if err := checkInclusion(p, c); err != nil {
-		return nil, err
-	}
-	r, err := about(e, p.Extra, rules)
+	e, err := b.entry()
 	if err != nil {
 		return nil, err
 	}
-	r.Index, r.Checkpoint = p.Index, c
+	if err := includes(c, b.Index, b.Entry, b.Hashes, ErrInclusion); err != nil {
+		return nil, err
+	}
+	seal, err := b.Seal.Check(c)
+	if err != nil {
+		return nil, err
+	}
+	v, err := b.Version.CheckEntry(seal, e.Subject, b.Index)
+	if err != nil {
+		return nil, err
+	}
+	r, err := about(e, b.Entry, rules)
+	if err != nil {
+		return nil, err
+	}
+	r.Index, r.Checkpoint, r.First = b.Index, c, v
 	return r, nil
 }
 
@@ -290,23 +299,6 @@ func about(e *entry.Entry, entryBytes []byte, rules Rules) (*Result, error) {
 			r.Version, r.Registry, rules.Registry)
 	}
 	return r, nil
-}
-
-func checkInclusion(p *Proof, c Checkpoint) error {
-	if c.Size <= 0 || p.Index >= uint64(c.Size) {
-		return refuse(ErrInclusion, "index %d is not in a tree of %d entries", p.Index, c.Size)
-	}
-	path := make(tlog.RecordProof, len(p.Hashes))
-	for i, h := range p.Hashes {
-		path[i] = h
-	}
-	leaf := tlog.Hash(entry.LeafHash(p.Extra))
-	if err := tlog.CheckRecord(path, c.Size, c.Root, int64(p.Index), leaf); err != nil {
-		return refuse(ErrInclusion, "the path in the bundle does not lead from the entry, at index %d, "+
-			"to the root of %q with %d entries",
-			p.Index, clip(c.Origin), c.Size)
-	}
-	return nil
 }
 
 // readSubject reads the .crate that the subject names. Hash and proof come first:

@@ -147,7 +147,7 @@ func TestNothingFalseIsBelieved(t *testing.T) {
 	w := newWorld(t)
 	lines := func(b []byte) [][]byte { return bytes.SplitAfter(b, []byte("\n")) }
 	signed := w.checkpoint(7, w.all...)
-	with := func(change func(p *Proof)) []byte {
+	with := func(change func(p *Bundle)) []byte {
 		p := w.tree.proof(helloIndex, 7, signed)
 		change(p)
 		return marshal(p)
@@ -178,8 +178,8 @@ func TestNothingFalseIsBelieved(t *testing.T) {
 		// Sizes and form.
 		{"empty", nil, ErrBundle},
 		{"too large", make([]byte, MaxBundleSize+1), ErrBundle},
-		{"no extra line", with(func(p *Proof) { p.Extra = nil }), ErrBundle},
-		{"extra above the limit of an entry", with(func(p *Proof) { p.Extra = make([]byte, entry.MaxSize+1) }), ErrBundle},
+		{"no extra line", marshal(&Proof{helloIndex, nil, signed, nil}), ErrBundle},
+		{"an entry as the extra line", marshal(&Proof{helloIndex, nil, signed, w.tree.Leaves[helloIndex]}), ErrBundle},
 		{"extra line twice", bytes.Replace(w.bundle, []byte("extra "), append(slices.Clone(lines(w.bundle)[1]), "extra "...), 1), ErrBundle},
 		{"index line twice", edited("index 2\n", "index 2\nindex 2\n"), ErrBundle},
 		{"index with a zero in front", edited("index 2\n", "index 02\n"), ErrBundle},
@@ -226,15 +226,15 @@ func TestNothingFalseIsBelieved(t *testing.T) {
 		{"the same witness at two times", plus(testlog.Sign(text, testlog.WitnessKey("w1.example", now.Add(time.Hour))), w.w1), ErrCheckpoint},
 
 		// Inclusion.
-		{"index of another entry", with(func(p *Proof) { p.Index = 3 }), ErrInclusion},
-		{"index beyond the tree", with(func(p *Proof) { p.Index = 7 }), ErrInclusion},
-		{"largest index", with(func(p *Proof) { p.Index = 1<<63 - 1 }), ErrInclusion},
-		{"path cut off", with(func(p *Proof) { p.Hashes = p.Hashes[:2] }), ErrInclusion},
-		{"no path", with(func(p *Proof) { p.Hashes = nil }), ErrInclusion},
-		{"path too long", with(func(p *Proof) { p.Hashes = append(p.Hashes, p.Hashes[0]) }), ErrInclusion},
-		{"path swapped", with(func(p *Proof) { p.Hashes[0], p.Hashes[1] = p.Hashes[1], p.Hashes[0] }), ErrInclusion},
-		{"path of another entry", with(func(p *Proof) { p.Hashes = w.tree.proof(innerIndex, 7, signed).Hashes }), ErrInclusion},
-		{"another entry of the log", with(func(p *Proof) { p.Extra = w.tree.Leaves[innerIndex] }), ErrInclusion},
+		{"index of another entry", with(func(p *Bundle) { p.Index = 3 }), ErrInclusion},
+		{"index beyond the tree", with(func(p *Bundle) { p.Index = 7 }), ErrInclusion},
+		{"largest index", with(func(p *Bundle) { p.Index = 1<<63 - 1 }), ErrInclusion},
+		{"path cut off", with(func(p *Bundle) { p.Hashes = p.Hashes[:2] }), ErrInclusion},
+		{"no path", with(func(p *Bundle) { p.Hashes = nil }), ErrInclusion},
+		{"path too long", with(func(p *Bundle) { p.Hashes = append(p.Hashes, p.Hashes[0]) }), ErrInclusion},
+		{"path swapped", with(func(p *Bundle) { p.Hashes[0], p.Hashes[1] = p.Hashes[1], p.Hashes[0] }), ErrInclusion},
+		{"path of another entry", with(func(p *Bundle) { p.Hashes = w.tree.proof(innerIndex, 7, signed).Hashes }), ErrInclusion},
+		{"another entry of the log", with(func(p *Bundle) { p.Entry = w.tree.Leaves[innerIndex] }), ErrInclusion},
 		{"checkpoint of another tree", w.signed(otherTree.Head(w.origin, 7), w.all...), ErrInclusion},
 		{"checkpoint of a smaller tree", w.withCheckpoint(w.checkpoint(6, w.all...)), ErrInclusion},
 		{"checkpoint before the entry", w.withCheckpoint(w.checkpoint(2, w.all...)), ErrInclusion},
@@ -387,11 +387,11 @@ func TestAllGoodProofsAgreeWithTheOthers(t *testing.T) {
 		signed := testlog.Sign(tr.Head(log.KeyName, size), log, w1)
 		c := testlog.Must(policy.CheckCheckpoint(signed))
 		for i := range size {
-			good := tr.proof(i, size, signed)
-			fatalIfErr(t, checkInclusion(good, c))
+			good := testlog.Must(ParseBundle(tr.Bundle(i, size, signed)))
+			fatalIfErr(t, included(good, c))
 			fatalIfErr(t, torchwood.VerifyProof(theirs, tlog.RecordHash(tr.Leaves[i]), marshal(good)))
 			for name, bad := range mangled(good, uint64(size)) {
-				if err := checkInclusion(bad, c); !errors.Is(err, ErrInclusion) {
+				if err := included(bad, c); !errors.Is(err, ErrInclusion) {
 					t.Errorf("size %d, entry %d, %s: %v", size, i, name, err)
 				}
 			}
@@ -399,43 +399,47 @@ func TestAllGoodProofsAgreeWithTheOthers(t *testing.T) {
 	}
 }
 
+func included(b *Bundle, c Checkpoint) error {
+	return includes(c, b.Index, b.Entry, b.Hashes, ErrInclusion)
+}
+
 // mangled is the list of corruptions of an inclusion proof.
-func mangled(good *Proof, size uint64) map[string]*Proof {
-	out := make(map[string]*Proof)
-	change := func(name string, f func(p *Proof)) {
+func mangled(good *Bundle, size uint64) map[string]*Bundle {
+	out := make(map[string]*Bundle)
+	change := func(name string, f func(p *Bundle)) {
 		p := *good
 		p.Hashes = slices.Clone(good.Hashes)
 		f(&p)
 		out[name] = &p
 	}
 	for _, d := range []uint64{1, 2, 4, 8, 16, size} {
-		change(fmt.Sprintf("index + %d", d), func(p *Proof) { p.Index += d })
+		change(fmt.Sprintf("index + %d", d), func(p *Bundle) { p.Index += d })
 		if good.Index >= d {
-			change(fmt.Sprintf("index - %d", d), func(p *Proof) { p.Index -= d })
+			change(fmt.Sprintf("index - %d", d), func(p *Bundle) { p.Index -= d })
 		}
-		change(fmt.Sprintf("index xor %d", d), func(p *Proof) { p.Index ^= d })
+		change(fmt.Sprintf("index xor %d", d), func(p *Bundle) { p.Index ^= d })
 	}
-	change("index 2^63 - 1", func(p *Proof) { p.Index = 1<<63 - 1 })
-	change("another leaf", func(p *Proof) { p.Extra = []byte("WrongLeaf") })
-	change("empty leaf", func(p *Proof) { p.Extra = nil })
-	change("root appended", func(p *Proof) { p.Hashes = append(p.Hashes, [32]byte{}) })
-	change("hash prepended", func(p *Proof) { p.Hashes = slices.Insert(p.Hashes, 0, [32]byte{}) })
-	leaf := entry.LeafHash(good.Extra)
-	change("leaf hash prepended", func(p *Proof) { p.Hashes = slices.Insert(p.Hashes, 0, leaf) })
+	change("index 2^63 - 1", func(p *Bundle) { p.Index = 1<<63 - 1 })
+	change("another leaf", func(p *Bundle) { p.Entry = []byte("WrongLeaf") })
+	change("empty leaf", func(p *Bundle) { p.Entry = nil })
+	change("root appended", func(p *Bundle) { p.Hashes = append(p.Hashes, [32]byte{}) })
+	change("hash prepended", func(p *Bundle) { p.Hashes = slices.Insert(p.Hashes, 0, [32]byte{}) })
+	leaf := entry.LeafHash(good.Entry)
+	change("leaf hash prepended", func(p *Bundle) { p.Hashes = slices.Insert(p.Hashes, 0, leaf) })
 	for i := range good.Hashes {
-		change(fmt.Sprintf("hash %d changed", i), func(p *Proof) { p.Hashes[i][i] ^= 0x10 })
-		change(fmt.Sprintf("hash %d removed", i), func(p *Proof) { p.Hashes = slices.Delete(p.Hashes, i, i+1) })
-		change(fmt.Sprintf("hash %d doubled", i), func(p *Proof) { p.Hashes = slices.Insert(p.Hashes, i, p.Hashes[i]) })
-		change(fmt.Sprintf("cut to %d hashes", i), func(p *Proof) { p.Hashes = p.Hashes[:i] })
+		change(fmt.Sprintf("hash %d changed", i), func(p *Bundle) { p.Hashes[i][i] ^= 0x10 })
+		change(fmt.Sprintf("hash %d removed", i), func(p *Bundle) { p.Hashes = slices.Delete(p.Hashes, i, i+1) })
+		change(fmt.Sprintf("hash %d doubled", i), func(p *Bundle) { p.Hashes = slices.Insert(p.Hashes, i, p.Hashes[i]) })
+		change(fmt.Sprintf("cut to %d hashes", i), func(p *Bundle) { p.Hashes = p.Hashes[:i] })
 		if i > 0 {
-			change(fmt.Sprintf("hashes %d and %d swapped", i-1, i), func(p *Proof) { p.Hashes[i-1], p.Hashes[i] = p.Hashes[i], p.Hashes[i-1] })
+			change(fmt.Sprintf("hashes %d and %d swapped", i-1, i), func(p *Bundle) { p.Hashes[i-1], p.Hashes[i] = p.Hashes[i], p.Hashes[i-1] })
 		}
 	}
 	// The inner node that leaf and sibling make, given as a leaf of a tree that
 	// is one level lower: leaves and nodes are hashed apart, so it is none.
 	if len(good.Hashes) > 0 {
 		node := tlog.NodeHash(tlog.Hash(leaf), tlog.Hash(good.Hashes[0]))
-		change("inner node as the leaf", func(p *Proof) { p.Extra, p.Hashes, p.Index = node[:], p.Hashes[1:], p.Index/2 })
+		change("inner node as the leaf", func(p *Bundle) { p.Entry, p.Hashes, p.Index = node[:], p.Hashes[1:], p.Index/2 })
 	}
 	return out
 }

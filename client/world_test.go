@@ -33,8 +33,8 @@ type tree struct{ *testlog.Tree }
 func newTree(leaves ...[]byte) tree { return tree{testlog.NewTree(leaves...)} }
 
 // proof is the bundle of an entry under the first size entries.
-func (tr tree) proof(index, size int64, signed []byte) *Proof {
-	return testlog.Must(ParseProof(tr.Bundle(index, size, signed)))
+func (tr tree) proof(index, size int64, signed []byte) *Bundle {
+	return testlog.Must(ParseBundle(tr.Bundle(index, size, signed)))
 }
 
 func (tr tree) consistency(old, size int64) [][32]byte {
@@ -45,7 +45,7 @@ func (tr tree) consistency(old, size int64) [][32]byte {
 	return out
 }
 
-func marshal(p *Proof) []byte { return testlog.Must(p.Marshal()) }
+func marshal(p interface{ Marshal() ([]byte, error) }) []byte { return testlog.Must(p.Marshal()) }
 
 func parsePolicy(t testing.TB, lines ...string) *Policy {
 	t.Helper()
@@ -82,7 +82,7 @@ func (f *fakeVerifier) check(e *entry.Entry) error {
 	return nil
 }
 
-// world is a log of seven entries with three witnesses and a policy.
+// world is a log of seven leaves, the last of which seals it, with three witnesses and a policy.
 type world struct {
 	origin        string
 	log           *testlog.Key
@@ -118,10 +118,11 @@ func newWorld(t testing.TB) *world {
 	w.policy = testlog.Must(ParsePolicy([]byte(w.policyText)))
 	w.entry = w.prove(t, w.raw, "hello-proof", "")
 	w.inEnt = w.prove(t, w.inner, "hello-inner", "crates/inner")
-	leaves := slices.Clone(new(testlog.Tree).Grow(7, "leaf").Leaves)
+	leaves := slices.Clone(new(testlog.Tree).Grow(6, "leaf").Leaves)
 	leaves[helloIndex] = testlog.Must(w.entry.Marshal())
 	leaves[innerIndex] = testlog.Must(w.inEnt.Marshal())
 	w.tree = newTree(leaves...)
+	w.tree.Seal()
 	w.all = []*testlog.Key{w.log, w.w1, w.w2, w.w3}
 	signed := w.checkpoint(7, w.all...)
 	w.bundle, w.inBnd = w.tree.Bundle(helloIndex, 7, signed), w.tree.Bundle(innerIndex, 7, signed)
@@ -155,8 +156,15 @@ func (w *world) believe(e *entry.Entry) *entry.Entry {
 func (w *world) logged(e *entry.Entry) []byte { return w.loggedBytes(testlog.Must(e.Marshal())) }
 
 func (w *world) loggedBytes(leaf []byte) []byte {
-	tr := w.tree.With(helloIndex, leaf)
+	tr := resealed(w.tree.With(helloIndex, leaf))
 	return tr.Bundle(helloIndex, 7, testlog.Sign(tr.Head(w.origin, 7), w.all...))
+}
+
+// resealed is a tree of the same size whose last leaf is the right seal again.
+func resealed(t *testlog.Tree) *testlog.Tree {
+	t = t.Fork(t.Size() - 1)
+	t.Seal()
+	return t
 }
 
 func (w *world) verify(bundle []byte) (*Result, error) {
