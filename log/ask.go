@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
-	"golang.org/x/mod/sumdb/tlog"
 
 	"cratelog/client"
 	"cratelog/internal/durable"
@@ -207,7 +206,7 @@ func (a *asker) take(w client.PolicyWitness, err error) {
 func (a *asker) refused(endpoint string, status int, contentType string, body []byte) {
 	err := fmt.Errorf("it refuses a checkpoint of this log with %d, and has not said why yet", status)
 	if status == http.StatusConflict && contentType == "text/x.tlog.size" {
-		if err = a.compareSize(string(body)); err == nil {
+		if err = a.compareSize(a.l.ctx, string(body)); err == nil {
 			return
 		}
 	}
@@ -273,7 +272,7 @@ func (a *asker) judge(ctx context.Context, w client.PolicyWitness, signed []byte
 	if err != nil {
 		return errNotOurs
 	}
-	state, err := readTreeState(a.l.cfg.TreeDir) // after the witness was asked
+	state, err := a.l.tree.State(ctx) // after the witness was asked
 	if err != nil {
 		return err
 	}
@@ -284,7 +283,7 @@ func (a *asker) judge(ctx context.Context, w client.PolicyWitness, signed []byte
 	if size == 0 {
 		return nil
 	}
-	root, err := rootAt(ctx, size, a.l.verified.tiles(treeHead{state.Size, tlog.Hash(state.Root)}))
+	root, err := rootAt(ctx, size, a.l.verified.tiles(treeHead{state.Size, state.Root}))
 	if err != nil {
 		return fmt.Errorf("its checkpoint cannot be compared with the tree: %w", err)
 	}
@@ -327,18 +326,18 @@ func (a *asker) probe(ctx context.Context, w client.PolicyWitness) error {
 	case status == http.StatusOK:
 		return nil // it knew nothing of this log
 	case status == http.StatusConflict && contentType == "text/x.tlog.size":
-		return a.compareSize(string(answer))
+		return a.compareSize(ctx, string(answer))
 	}
 	return fmt.Errorf("it shows no checkpoint of this log, and answers one of it with %d", status)
 }
 
 // compareSize takes a size without a signature for what it is: a word.
-func (a *asker) compareSize(text string) error {
+func (a *asker) compareSize(ctx context.Context, text string) error {
 	size, err := strconv.ParseUint(strings.TrimSuffix(text, "\n"), 10, 63)
 	if err != nil {
 		return errors.New("it answers 409 with what is no size")
 	}
-	state, err := readTreeState(a.l.cfg.TreeDir)
+	state, err := a.l.tree.State(ctx)
 	if err == nil && size > state.Size {
 		err = fmt.Errorf("it says that it knows %d entries of this log, which has %d, and shows no checkpoint of them: "+
 			"either it is wrong, or tree and state here are an old copy", size, state.Size)
@@ -362,7 +361,7 @@ func (a *asker) probeCheckpoint() ([]byte, error) {
 // openAsk begins to ask the witnesses. It comes after Tessera, whose tiles it compares with, and which
 // signs nothing meanwhile.
 func (l *Log) openAsk(context.Context) error {
-	if l.readOnly() { // it signs nothing
+	if l.follows() { // it signs nothing
 		l.ask = nil
 		return nil
 	}

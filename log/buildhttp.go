@@ -81,8 +81,8 @@ type buildBody struct {
 	Tag      string `json:"tag"`
 }
 
-// crateBuilds lists the published build claims about a crate version: all of them, page by page, so that
-// no builder has to ask for his own.
+// crateBuilds lists the published build claims about a crate version, but for those that are void: all of
+// them, page by page, so that no builder has to ask for his own. That they are all, pages of the index show.
 func (l *Log) crateBuilds(w http.ResponseWriter, r *http.Request) error {
 	k, from, err := parseBuildsQuery(r)
 	if err != nil {
@@ -92,9 +92,13 @@ func (l *Log) crateBuilds(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	sum, err := l.checksum(head, k)
+	if err != nil {
+		return err
+	}
 	b := buildsBody{Builds: []buildBody{}, Size: head.size}
 	most := cmp.Or(l.cfg.testingOnlyPage, maxBuilds)
-	rows, err := l.index.builds(r.Context(), k, from, b.Size, most+1)
+	rows, err := l.index.builds(r.Context(), k, sum, from, b.Size, most+1)
 	if err != nil {
 		return err
 	}
@@ -176,6 +180,11 @@ func (l *Log) artifact(w http.ResponseWriter, r *http.Request) error {
 	}
 	b := artifactBody{Artifacts: []artifactRow{}, More: len(rows) > maxArtifacts}
 	for _, row := range rows[:min(len(rows), maxArtifacts)] {
+		if sum, err := l.checksum(head, row.versionKey); err != nil {
+			return err
+		} else if sum != row.sha256 {
+			continue // it is void
+		}
 		b.Artifacts = append(b.Artifacts, artifactRow{row.registry, row.name, row.version, fmt.Sprintf("%x", row.sha256),
 			row.binary, row.target, row.idx})
 	}

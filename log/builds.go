@@ -1,7 +1,6 @@
 package log
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -11,8 +10,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"golang.org/x/mod/sumdb/tlog"
 
 	"cratelog/build"
 	"cratelog/client"
@@ -164,23 +161,11 @@ func some(names []string) string {
 // trust file names, or no byte if such a claim stands in this log; it may be nil, and is read after
 // the list.
 func (l *Log) SubmitBuild(ctx context.Context, entryBytes []byte, list, source io.Reader) (bundle []byte, err error) {
-	start := time.Now()
-	known := false
-	defer func() { l.observe(start, known, err) }()
 	s, err := l.parse(entryBytes)
-	if err != nil {
-		return nil, err
+	if err == nil && s.build == nil {
+		err = refuse(MalformedRequest, nil, "The parts of a claim about sources are entry, crate and perhaps opening.")
 	}
-	if s.build == nil {
-		return nil, refuse(MalformedRequest, nil, "The parts of a claim about sources are entry, crate and perhaps opening.")
-	}
-	bundle, known, err = l.admit(ctx, s, func() error { return l.checkBuild(ctx, s, list, source) })
-	if err == nil && known {
-		if err = l.keepMissingList(ctx, s, list); err != nil {
-			bundle = nil
-		}
-	}
-	return bundle, err
+	return l.submitted(ctx, s, err, list, source)
 }
 
 // checkBuild decides whether the log takes a build claim: settings and proof first, so that nothing is
@@ -286,48 +271,15 @@ func (l *Log) checkSourceBundle(s *submission, bundle []byte) error {
 // openSource verifies a bundle with a source claim. What may stay unproven, or have other line ends, is
 // the reader's choice.
 func (l *Log) openSource(bundle []byte) (*entry.Entry, error) {
-	p, err := client.ParseProof(bundle)
+	r, err := client.OpenBundle(bundle, l.policy, client.Rules{})
 	if err != nil {
 		return nil, err
 	}
-	e, err := entry.Parse(p.Extra)
-	if err != nil {
-		return nil, err
+	if _, ok := r.Entry.Claim.(*entry.Source); !ok {
+		return nil, fmt.Errorf("its claim is of the kind %q", r.Entry.Claim.Kind())
 	}
-	src, ok := e.Claim.(*entry.Source)
-	if !ok {
-		return nil, fmt.Errorf("its claim is of the kind %q", e.Claim.Kind())
-	}
-	_, err = client.VerifyBundle(bundle, l.policy, l.proofs, client.Rules{AllowCRLF: client.AnyCRLF,
-		AllowUnproven: src.Unproven})
-	return e, err
-}
-
-// verifyBuildBundle verifies a bundle with a build claim before it is given away.
-func (l *Log) verifyBuildBundle(bundle []byte, idx uint64, data []byte) error {
-	p, err := client.ParseProof(bundle)
-	if err != nil {
-		return err
-	}
-	c, err := l.policy.CheckCheckpointRules(p.Checkpoint, client.Rules{})
-	if err != nil {
-		return err
-	}
-	if p.Index != idx || c.Origin != l.cfg.Origin || !bytes.Equal(p.Extra, data) {
-		return fmt.Errorf("it is of entry %d of %q", p.Index, c.Origin)
-	}
-	path := make(tlog.RecordProof, len(p.Hashes))
-	for i, h := range p.Hashes {
-		path[i] = h
-	}
-	if err := tlog.CheckRecord(path, c.Size, c.Root, int64(idx), tlog.Hash(entry.LeafHash(data))); err != nil {
-		return err
-	}
-	e, err := entry.Parse(data)
-	if err == nil {
-		_, err = l.proofs.Chain(e)
-	}
-	return err
+	_, err = l.proofs.ChainOf(r.Entry, entry.LeafHash(r.EntryBytes))
+	return r.Entry, err
 }
 
 // builderStanding looks at what stands of the same build: did the same builder say something else, or
@@ -397,11 +349,11 @@ func (l *Log) keepContradiction(ctx context.Context, s *submission, idx uint64) 
 	if n, found, err := l.builds.contradicts(ctx, s.request, s.tag); err != nil || found {
 		return n, err
 	}
-	size, err := l.reader.IntegratedSize(ctx)
+	state, err := l.tree.State(ctx)
 	if err != nil {
 		return 0, err
 	}
-	data, err := entryAt(ctx, idx, size, l.reader.ReadEntryBundle)
+	data, err := entryAt(ctx, idx, state.Size, l.tree.ReadEntryBundle)
 	if err != nil {
 		return 0, err
 	}

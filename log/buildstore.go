@@ -6,7 +6,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"sync"
 
 	"cratelog/internal/sqlite"
@@ -16,7 +15,7 @@ import (
 // which claims name by digest, and the evidence against builders who contradict themselves. It
 // cannot be made again from the tree.
 type buildStore struct {
-	db *sql.DB
+	db kept
 
 	mu   sync.Mutex         // guards sums
 	sums map[int64][32]byte // of files of contradictions, which are large, do not change, and are listed by anybody
@@ -47,8 +46,8 @@ CREATE TABLE contradictions (
 ) STRICT;
 `
 
-func openBuildStore(ctx context.Context, stateDir string) (*buildStore, error) {
-	db, err := buildsDatabase.Open(ctx, filepath.Join(stateDir, buildsFile), false)
+func openBuildStore(ctx context.Context, cfg *Config) (*buildStore, error) {
+	db, err := openKeptIn(ctx, cfg, &buildsDatabase, buildsFile)
 	if err != nil {
 		return nil, err
 	}
@@ -58,8 +57,7 @@ func openBuildStore(ctx context.Context, stateDir string) (*buildStore, error) {
 // putList keeps a list, durably, and says whether it is new. The caller has checked it.
 func (b *buildStore) putList(ctx context.Context, list []byte) (isNew bool, err error) {
 	sum := sha256.Sum256(list)
-	n, err := b.insert(ctx, "INSERT OR IGNORE INTO lists (sha256, bytes) VALUES (?, ?)", sum[:], append([]byte{}, list...))
-	return n > 0, err
+	return b.insert(ctx, "INSERT INTO lists (sha256, bytes) VALUES (?, ?)", sum[:], append([]byte{}, list...))
 }
 
 // list returns the list with a digest, and whether it is kept.
@@ -69,14 +67,14 @@ func (b *buildStore) list(ctx context.Context, sum [32]byte) ([]byte, bool, erro
 
 // dropList removes a list that no entry names.
 func (b *buildStore) dropList(ctx context.Context, sum [32]byte) error {
-	_, err := b.insert(ctx, "DELETE FROM lists WHERE sha256 = ?", sum[:])
-	return err
+	_, err := b.db.ExecContext(ctx, "DELETE FROM lists WHERE sha256 = ?", sum[:])
+	return b.db.failed("builds", err)
 }
 
 // forget removes the lists that no entry names: of submissions that came to nothing after their list
 // was kept.
 func (b *buildStore) forget(ctx context.Context, named func(sum [32]byte) (bool, error)) error {
-	all, err := sqlite.All(ctx, b.db, func(r sqlite.Scanner) (sum [32]byte, err error) {
+	all, err := sqlite.All(ctx, b.db.DB, func(r sqlite.Scanner) (sum [32]byte, err error) {
 		var raw []byte
 		if err = r.Scan(&raw); err == nil && copy(sum[:], raw) != len(sum) {
 			err = errors.New("a row is damaged")
@@ -84,7 +82,7 @@ func (b *buildStore) forget(ctx context.Context, named func(sum [32]byte) (bool,
 		return sum, err
 	}, "SELECT sha256 FROM lists")
 	if err != nil {
-		return fmt.Errorf("builds: %w", err)
+		return b.db.failed("builds", err)
 	}
 	for _, sum := range all {
 		is, err := named(sum)
@@ -99,18 +97,18 @@ func (b *buildStore) forget(ctx context.Context, named func(sum [32]byte) (bool,
 }
 
 // putContradiction keeps evidence against the builder with a tag, durably, unless there is some, and
-// returns its number.
+// returns its number. Numbers come in the order in which others see them: whoever lists them misses none.
 func (b *buildStore) putContradiction(ctx context.Context, request, tag [32]byte, file []byte) (n int64, err error) {
-	if _, err := b.insert(ctx, "INSERT OR IGNORE INTO contradictions (request, tag, file) VALUES (?, ?, ?)",
-		request[:], tag[:], file); err != nil {
-		return 0, err
+	for range 10 { // another process may have taken the number
+		if _, err := b.insert(ctx, `INSERT INTO contradictions (n, request, tag, file)
+			SELECT coalesce(max(n), 0) + 1, ?, ?, ? FROM contradictions`, request[:], tag[:], file); err != nil {
+			return 0, err
+		}
+		if n, found, err := b.contradicts(ctx, request, tag); err != nil || found {
+			return n, err
+		}
 	}
-	err = b.db.QueryRowContext(ctx, "SELECT n FROM contradictions WHERE request = ? AND tag = ?", request[:],
-		tag[:]).Scan(&n)
-	if err != nil {
-		return 0, fmt.Errorf("builds: %w", err)
-	}
-	return n, nil
+	return 0, b.db.failed("builds", errors.New("other processes keep taking the number of a contradiction"))
 }
 
 // contradiction returns the evidence with a number, and whether there is some.
@@ -122,18 +120,19 @@ func (b *buildStore) contradiction(ctx context.Context, n int64) ([]byte, bool, 
 func (b *buildStore) contradicts(ctx context.Context, request, tag [32]byte) (n int64, found bool, err error) {
 	err = b.db.QueryRowContext(ctx, "SELECT n FROM contradictions WHERE request = ? AND tag = ?", request[:],
 		tag[:]).Scan(&n)
-	return sqlite.Found(n, err)
+	n, found, err = sqlite.Found(n, err)
+	return n, found, b.db.failed("builds", err)
 }
 
 // contradictions returns the numbers of evidence, from one on, and the SHA-256 of the files: at most
 // limit.
 func (b *buildStore) contradictions(ctx context.Context, from int64, limit int) ([]contradictionBody, error) {
-	all, err := sqlite.All(ctx, b.db, func(r sqlite.Scanner) (c contradictionBody, err error) {
+	all, err := sqlite.All(ctx, b.db.DB, func(r sqlite.Scanner) (c contradictionBody, err error) {
 		err = r.Scan(&c.Number)
 		return c, err
 	}, "SELECT n FROM contradictions WHERE n >= ? ORDER BY n LIMIT ?", from, limit)
 	if err != nil {
-		return nil, fmt.Errorf("builds: %w", err)
+		return nil, b.db.failed("builds", err)
 	}
 	for i := range all {
 		sum, err := b.sum(ctx, all[i].Number)
@@ -164,28 +163,21 @@ func (b *buildStore) sum(ctx context.Context, n int64) ([32]byte, error) {
 	return b.sums[n], nil
 }
 
-// insert changes rows, and says how many.
-func (b *buildStore) insert(ctx context.Context, stmt string, args ...any) (int64, error) {
-	var n int64
-	res, err := b.db.ExecContext(ctx, stmt, args...)
-	if err == nil {
-		n, err = res.RowsAffected()
-	}
-	if err != nil {
-		return 0, fmt.Errorf("builds: %w", err)
-	}
-	return n, nil
+// insert inserts a row unless there is one with its key, and says whether it did.
+func (b *buildStore) insert(ctx context.Context, stmt string, args ...any) (isNew bool, err error) {
+	err = b.db.tx(ctx, func(tx *sql.Tx) error {
+		isNew, err = insertNew(ctx, tx, stmt, args...)
+		return err
+	})
+	return isNew, b.db.failed("builds", err)
 }
 
 func (b *buildStore) bytes(ctx context.Context, query string, args ...any) ([]byte, bool, error) {
-	raw, found, err := sqlite.One(ctx, b.db, func(r sqlite.Scanner) (raw []byte, err error) {
+	raw, found, err := sqlite.One(ctx, b.db.DB, func(r sqlite.Scanner) (raw []byte, err error) {
 		err = r.Scan(&raw)
 		return raw, err
 	}, query, args...)
-	if err != nil {
-		return nil, false, fmt.Errorf("builds: %w", err)
-	}
-	return raw, found, nil
+	return raw, found, b.db.failed("builds", err)
 }
 
 func (b *buildStore) close() error { return b.db.Close() }

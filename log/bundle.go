@@ -1,7 +1,7 @@
 package log
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"encoding/hex"
 	"fmt"
@@ -10,30 +10,64 @@ import (
 
 	"cratelog/client"
 	"cratelog/entry"
+	"cratelog/index"
 	"cratelog/internal/web"
 )
 
-// bundle builds the c2sp.org/tlog-proof of entry idx under head, which covers
-// it, with the entry in the extra line. The entry is read from the tree: what
-// stands there may have another proof than the one that was submitted last.
+// sealOf returns what the tree under head ends in, with its path, and the map that it is of. Of an empty tree,
+// which nothing seals, the error is a *Refusal, NotFound.
+func (l *Log) sealOf(ctx context.Context, head published) (client.Seal, sealed, error) {
+	s, err := l.sealedAt(head.size)
+	if err != nil {
+		return client.Seal{}, s, err
+	}
+	hashes, err := l.prover.inclusion(ctx, head.size-1, head.tree())
+	return client.Seal{Leaf: s.leaf, Hashes: hashes}, s, err
+}
+
+// bundle builds the bundle of entry idx under head, which covers it. The entry is read from the tree: what
+// stands there may have another proof than the one that was submitted last. The error is a *Refusal, NotFound
+// or VoidEntry, of a leaf that is no entry, and of an entry that is void.
 //
-// It is verified with the readers' code before it is given away. One that fails is not given
+// It is verified with the readers' code, but for the proof, before it is given away. One that fails is not given
 // away, and the operator is told; it says nothing about what may be admitted.
 func (l *Log) bundle(ctx context.Context, idx uint64, head published) ([]byte, error) {
 	data, err := l.verified.entry(ctx, head.tree(), idx)
 	if err != nil {
 		return nil, err
 	}
+	r, err := l.entryOf(idx, data)
+	if err != nil {
+		return nil, err
+	}
+	seal, s, err := l.sealOf(ctx, head)
+	if err != nil {
+		return nil, err
+	}
+	stop := l.sealing.measure()
+	value, proof := s.snap.Lookup(r.mapKey())
+	stop()
+	if err := l.notVoid(r, value); err != nil {
+		return nil, err
+	}
 	hashes, err := l.prover.inclusion(ctx, idx, head.tree())
 	if err != nil {
 		return nil, err
 	}
-	p := client.Proof{Index: idx, Checkpoint: head.raw, Extra: data, Hashes: hashes}
-	b, err := p.Marshal()
+	p := client.Bundle{Index: idx, Hashes: hashes, Checkpoint: head.raw, Entry: data, Seal: seal,
+		Version: client.Lookup{Value: value, Proof: proof}}
+	return l.checked(fmt.Sprintf("the bundle of entry %d", idx), p.Marshal, func(b []byte) error {
+		return l.verifyBundle(b, idx)
+	})
+}
+
+// checked returns what is about to be given away, if it verifies. Else it is damage, which the operator is
+// told of.
+func (l *Log) checked(of string, make func() ([]byte, error), verify func([]byte) error) ([]byte, error) {
+	b, err := make()
 	if err == nil {
-		err = l.verifyBundle(b, idx, data)
+		err = verify(b)
 	}
-	of := fmt.Sprintf("the bundle of entry %d", idx)
 	if err != nil {
 		err = &damage{of, "does not verify: " + err.Error()}
 		l.damages.report(of, err)
@@ -43,27 +77,66 @@ func (l *Log) bundle(ctx context.Context, idx uint64, head published) ([]byte, e
 	return b, nil
 }
 
-func (l *Log) verifyBundle(b []byte, idx uint64, data []byte) error {
-	e, err := entry.Parse(data)
-	if err != nil {
-		return err
+// entryOf says what an entry is about. What the log itself made, and what is no leaf at all, is not found.
+func (l *Log) entryOf(idx uint64, data []byte) (row, error) {
+	r, _, err := l.rowAt(idx, data)
+	switch {
+	case err != nil:
+		return r, refuse(NotFound, err, "Number %d of this log is no entry.", idx)
+	case !r.isEntry():
+		return r, refuse(NotFound, nil, "Number %d of this log is no entry: the log itself made it, and the tiles have it.",
+			idx)
 	}
-	// What may stay unproven, or have other line ends, is the reader's choice; admission has
-	// decided what may be logged.
-	src, ok := e.Claim.(*entry.Source)
-	if !ok {
-		return l.verifyBuildBundle(b, idx, data)
-	}
-	rules := client.Rules{AllowCRLF: client.AnyCRLF, AllowUnproven: src.Unproven}
-	r, err := client.VerifyBundle(b, l.policy, l.proofs, rules)
-	if err != nil {
-		return err
-	}
-	if r.Index != idx || r.Checkpoint.Origin != l.cfg.Origin || !bytes.Equal(r.EntryBytes, data) {
-		return fmt.Errorf("it is of entry %d of %q", r.Index, r.Checkpoint.Origin)
-	}
-	return nil
+	return r, nil
 }
+
+// notVoid wants an entry to be about the one checksum of its version. value is what the map has of that.
+func (l *Log) notVoid(of row, value []byte) error {
+	v, err := index.ParseVersion(value)
+	if err != nil || v.SHA256 == of.sha256 {
+		return err
+	}
+	where := fmt.Sprintf("entry %d, which was first", v.First)
+	if v.Inherited {
+		where = l.inheritedFrom(v.First)
+	}
+	r := refuse(VoidEntry, nil, "Entry %d is void: it gives %v the checksum %x, but in this log the version has %x, by %s. "+
+		"Nobody is to use it; auditors find it in the tiles.", of.idx, of.versionKey, of.sha256, v.SHA256, where)
+	if !v.Inherited {
+		r.Index = &v.First
+	}
+	return r
+}
+
+// verifyBundle verifies a bundle as readers do, but for the entry's proof: nothing is signed without it, and readers
+// verify it themselves. What may stay unproven, or have other line ends, is their choice, too.
+func (l *Log) verifyBundle(b []byte, idx uint64) error {
+	r, err := client.OpenBundle(b, l.policy, client.Rules{})
+	if err == nil && (r.Index != idx || r.Checkpoint.Origin != l.cfg.Origin) {
+		err = fmt.Errorf("it is of entry %d of %q", r.Index, r.Checkpoint.Origin)
+	}
+	return err
+}
+
+// checksum returns the one checksum that a version has in the published map, or zeros, as no .crate has it.
+func (l *Log) checksum(head published, k versionKey) (sum [32]byte, err error) {
+	if head.size == 0 {
+		return sum, nil
+	}
+	s, err := l.sealedAt(head.size)
+	if err != nil {
+		return sum, err
+	}
+	value, there := s.snap.Get(k.mapKey())
+	if !there {
+		return sum, nil
+	}
+	v, err := index.ParseVersion(value)
+	return v.SHA256, err
+}
+
+// mapKey is the version's key in the map.
+func (k versionKey) mapKey() index.Key { return index.VersionKey(k.registry, k.name, k.version) }
 
 // maxClaims bounds what is listed of one crate version. All there is stands in the tree.
 const maxClaims = 256
@@ -85,12 +158,16 @@ func (l *Log) Bundle(ctx context.Context, q client.Query) ([]byte, error) {
 
 // fullest returns the index of the entry that Bundle shows.
 func (l *Log) fullest(ctx context.Context, q client.Query, head published) (uint64, error) {
+	sum, err := l.checksum(head, versionKey{cmp.Or(q.Registry, entry.DefaultRegistry), q.Name, q.Version})
+	if err != nil {
+		return 0, err
+	}
 	choices := [][][32]byte{q.Programs}
 	if len(q.Programs) == 0 {
 		choices = [][][32]byte{l.admitted(), nil}
 	}
 	for _, q.Programs = range choices {
-		rows, err := l.index.query(ctx, q, head.size, 1)
+		rows, err := l.index.query(ctx, q, sum, head.size, 1)
 		if err != nil {
 			return 0, err
 		}
@@ -155,7 +232,7 @@ type claimBody struct {
 	Opening  string `json:"opening,omitempty"` // SHA-256, if the log holds one
 }
 
-// crateClaims lists the published claims that the request names.
+// crateClaims lists the published claims that the request names, but for those that are void.
 func (l *Log) crateClaims(w http.ResponseWriter, r *http.Request) error {
 	q, err := parseQuery(r)
 	if err != nil {
@@ -165,7 +242,11 @@ func (l *Log) crateClaims(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	rows, err := l.index.query(r.Context(), q, head.size, maxClaims+1)
+	sum, err := l.checksum(head, versionKey{q.Registry, q.Name, q.Version})
+	if err != nil {
+		return err
+	}
+	rows, err := l.index.query(r.Context(), q, sum, head.size, maxClaims+1)
 	if err != nil {
 		return err
 	}

@@ -1,18 +1,16 @@
 package log
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
-	"github.com/transparency-dev/tessera/api/layout"
-
 	"cratelog/client"
 	"cratelog/internal/durable"
+	"cratelog/log/storage"
 )
 
 // Two things about the file of the published checkpoint keep Tessera from publishing another: a time
@@ -25,18 +23,17 @@ type clock struct {
 }
 
 // mend sets the file's time to now where it lies ahead, as it does after a clock was.
-func (c *clock) mend(l *Log) {
-	path := filepath.Join(l.cfg.TreeDir, layout.CheckpointPath)
-	info, err := os.Stat(path)
+func (c *clock) mend(ctx context.Context, l *Log) {
+	at, err := l.tree.Published(ctx) // if that fails, it is known later
 	now, problem := time.Now(), ""
-	if err == nil && info.ModTime().After(now.Add(l.cfg.CheckpointInterval.Duration)) {
-		ahead := info.ModTime().Sub(now).Round(time.Second)
-		if err = os.Chtimes(path, now, now); err == nil {
+	if err == nil && at.After(now.Add(l.cfg.CheckpointInterval.Duration)) {
+		ahead := at.Sub(now).Round(time.Second)
+		if err = l.tree.SetPublished(ctx, now); err == nil {
 			l.log.Warn("the checkpoint's file was written by a clock that was ahead; it has the present time now, so that "+
 				"publishing goes on", "ahead", ahead)
 		} else {
-			problem = fmt.Sprintf("clock: the checkpoint's file lies %v in the future, so nothing is published until then: "+
-				"set the time of %s to the present (touch): %v", ahead, path, err)
+			problem = fmt.Sprintf("clock: the checkpoint's file lies %v in the future, so nothing is published until then, "+
+				"and its time cannot be set to the present: %v", ahead, err)
 		}
 	}
 	c.mu.Lock()
@@ -64,16 +61,15 @@ func (l *Log) ownCheckpoint(signed []byte) (client.Checkpoint, error) {
 
 // dropCheckpoint removes a checkpoint's file that this log did not sign: what it has signed the guard
 // knows, and it publishes another. One that it did sign and that is larger than the tree is an ErrRollback.
-func (l *Log) dropCheckpoint() error {
-	path := filepath.Join(l.cfg.TreeDir, layout.CheckpointPath)
-	raw, err := durable.Read(path, client.MaxCheckpointSize)
+func (l *Log) dropCheckpoint(ctx context.Context) error {
+	raw, _, err := l.tree.Read(ctx, storage.Checkpoint, client.MaxCheckpointSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil && !errors.Is(err, durable.ErrTooLarge) {
 		return err
 	}
-	state, stateErr := readTreeState(l.cfg.TreeDir)
+	state, stateErr := l.tree.State(ctx)
 	if stateErr != nil {
 		return stateErr
 	}
@@ -81,14 +77,13 @@ func (l *Log) dropCheckpoint() error {
 		c, checkErr := l.ownCheckpoint(raw)
 		if checkErr == nil {
 			if uint64(c.Size) > state.Size {
-				return fmt.Errorf("%w: %s is of %d entries and signed by this log, but the tree has %d: put the newer tree back; "+
-					"if it is lost, start a new log under a new origin", ErrRollback, path, c.Size, state.Size)
+				return fmt.Errorf("%w: the checkpoint in %v is of %d entries and signed by this log, but the tree has %d: put the "+
+					"newer tree back; if it is lost, start a new log under a new origin", ErrRollback, l.tree, c.Size, state.Size)
 			}
 			return nil
 		}
 		err = checkErr
 	}
-	l.log.Warn("the checkpoint's file is none of this log; it is removed, and another is published",
-		"file", path, "err", err)
-	return os.Remove(path)
+	l.log.Warn("the checkpoint's file is none of this log; it is removed, and another is published", "err", err)
+	return l.tree.Remove(ctx, storage.Checkpoint)
 }

@@ -170,10 +170,10 @@ func TestTheFullestClaimComesFirst(t *testing.T) {
 	srv := httptest.NewServer(l.Handler())
 	defer srv.Close()
 	for query, want := range map[string][]uint64{
-		"":                   {1, 2, 0, 3},
-		"?path=":             {2},
-		"?path=crates/alpha": {1, 0, 3},
-		fmt.Sprintf("?programs=%x", otherProgram.ID()): {3},
+		"":                   {2, 4, 0, 6},
+		"?path=":             {4},
+		"?path=crates/alpha": {2, 0, 6},
+		fmt.Sprintf("?programs=%x", otherProgram.ID()): {6},
 		"?registry=https://index.example":              nil,
 	} {
 		code, _, b := get(t, srv.URL+"/v1/crates/alpha/1.0.0/claims"+query)
@@ -183,7 +183,7 @@ func TestTheFullestClaimComesFirst(t *testing.T) {
 		for _, c := range list.Claims {
 			got = append(got, c.Index)
 			code, _, bundle := get(t, fmt.Sprintf("%s/v1/entries/%d", srv.URL, c.Index))
-			e := entriesOf(t, l)[c.Index]
+			e := leavesOf(t, l)[c.Index]
 			if code != 200 {
 				t.Errorf("entry %d: %d %s", c.Index, code, bundle)
 			}
@@ -207,7 +207,7 @@ func TestTheFullestClaimComesFirst(t *testing.T) {
 		{"/v1/crates/alpha/1.0.0/claims?programs=ab", 400, MalformedRequest},
 		{"/v1/crates/alpha/1.0.0?what=1", 400, MalformedRequest},
 		{"/v1/crates/alpha/x", 400, MalformedRequest},
-		{"/v1/entries/4", 404, NotFound}, {"/v1/entries/01", 404, NotFound}, {"/v1/entries/-1", 404, NotFound},
+		{"/v1/entries/8", 404, NotFound}, {"/v1/entries/7", 404, NotFound}, {"/v1/entries/01", 404, NotFound}, {"/v1/entries/-1", 404, NotFound},
 		{"/v1/entries/18446744073709551616", 404, NotFound},
 	} {
 		code, _, b := get(t, srv.URL+tt.path)
@@ -347,7 +347,7 @@ func TestTwoRegistriesCratesOfOneNameAreTwoThings(t *testing.T) {
 	w.wantBundle(l, client.Query{Name: "alpha", Version: "1.0.0"}, a)
 	w.wantBundle(l, client.Query{Registry: registry, Name: "alpha", Version: "1.0.0"}, b)
 	_, err := l.Submit(t.Context(), of(c), bytes.NewReader(c), nil)
-	if r := wantRefusal(t, err, VersionConflict, "alpha 1.0.0 of the registry "+registry+" is in the log"); r.Index == nil || *r.Index != 1 {
+	if r := wantRefusal(t, err, VersionConflict, "alpha 1.0.0 of the registry "+registry+" is in the log"); r.Index == nil || *r.Index != 2 {
 		t.Errorf("%+v", r)
 	}
 }
@@ -422,7 +422,7 @@ func TestTheIndexSaysWhatTheObviousSearchSays(t *testing.T) {
 		}
 		slices.SortStableFunc(want, func(a, b row) int { return cmp.Or(a.unproven-b.unproven, a.crlf-b.crlf) })
 		want = want[:min(len(want), limit)]
-		if got := testlog.Must(x.query(t.Context(), q, size, limit)); !slices.Equal(got, want) {
+		if got := testlog.Must(x.query(t.Context(), q, [32]byte{}, size, limit)); !slices.Equal(got, want) {
 			t.Errorf("%+v, at most %d:\n%v\nwant\n%v", q, limit, got, want)
 		}
 	}

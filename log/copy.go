@@ -6,64 +6,38 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"sync/atomic"
 	"time"
 
 	"github.com/transparency-dev/tessera"
-	tclient "github.com/transparency-dev/tessera/client"
+
+	"cratelog/client"
+	"cratelog/log/storage"
 )
 
 // copied reads a tree that this program does not write: a copy that somebody else brings up to date, or a log
 // that has ended. What counts is the checkpoint, not what else lies there.
 type copied struct {
-	tclient.FileFetcher
-	size atomic.Uint64 // of the latest checkpoint that was found good
+	head atomic.Pointer[treeHead] // of the latest checkpoint that was found good
 }
-
-var _ tessera.LogReader = &copied{}
-
-// IntegratedSize implements tessera.LogReader.
-func (c *copied) IntegratedSize(context.Context) (uint64, error) { return c.size.Load(), nil }
-
-// NextIndex implements tessera.LogReader.
-func (c *copied) NextIndex(context.Context) (uint64, error) { return c.size.Load(), nil }
 
 // openCopyState is openState where nothing is signed: it needs no key and no memory of what was signed, and
 // touches the tree's directory not at all.
 func (l *Log) openCopyState(ctx context.Context) error {
-	if _, err := os.Stat(l.cfg.TreeDir); err != nil {
-		return fmt.Errorf("the copy of the tree: %w", err)
-	}
-	state, err := filepath.Abs(l.cfg.StateDir)
-	if err != nil {
+	if err := l.lockState(); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(state, 0o700); err != nil {
-		return err
-	}
-	lock, err := lockDir(state)
-	if err != nil {
-		return err
-	}
-	l.locks = append(l.locks, lock)
 	l.guard = &guard{origin: l.cfg.Origin}
 	if err := l.openIndexFile(ctx); err != nil {
 		return err
 	}
-	if l.openings, err = openOpenings(ctx, state, l.cfg.OpeningsBytes); err != nil {
-		return err
-	}
-	l.builds, err = openBuildStore(ctx, state)
-	return err
+	return l.openKept(ctx)
 }
 
 // openCopy is openTree where nothing is written.
 func (l *Log) openCopy(ctx context.Context) error {
-	l.copied = &copied{FileFetcher: tclient.FileFetcher{Root: l.cfg.TreeDir}}
-	l.reader = l.copied
-	l.verified = newVerified(l.reader, l.damages.report)
+	l.copied = &copied{}
+	l.verified = newVerified(l.tree, l.damages.report)
 	l.prover = newProver(l.verified)
 	var err error
 	if l.transport, err = newGathering(l.ctx, l.policy, l.cfg.WitnessTimeout.Duration, l.cfg.CosignatureGrace.Duration,
@@ -75,8 +49,11 @@ func (l *Log) openCopy(ctx context.Context) error {
 		return func() (tessera.Index, error) { return tessera.Index{}, errors.New("this log is read-only") }
 	}
 	next, err := l.readCopy(ctx)
+	if errors.Is(err, fs.ErrNotExist) && l.front() && l.frozen == nil {
+		next.root, err = rootAt(ctx, 0, nil) // the sequencer has not begun yet
+	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("the tree in %s has no checkpoint: nothing is there to be served", l.cfg.TreeDir)
+		return fmt.Errorf("%v has no checkpoint: nothing is there to be served", l.tree)
 	}
 	if err != nil {
 		return err
@@ -85,13 +62,13 @@ func (l *Log) openCopy(ctx context.Context) error {
 		return fmt.Errorf("%w: the log was frozen with %d entries and the root %v, but its checkpoint has %d and %v",
 			errContradiction, f.Size, f.Root, next.size, next.root)
 	}
-	l.copied.size.Store(next.size)
+	l.copied.head.Store(&treeHead{next.size, next.root})
 	return nil
 }
 
 // readCopy reads the checkpoint of a copy, and compares it with policy and tiles.
 func (l *Log) readCopy(ctx context.Context) (published, error) {
-	raw, err := l.reader.ReadCheckpoint(ctx)
+	raw, written, err := l.tree.Read(ctx, storage.Checkpoint, client.MaxCheckpointSize)
 	if err != nil {
 		return published{}, err
 	}
@@ -105,7 +82,7 @@ func (l *Log) readCopy(ctx context.Context) (published, error) {
 	if err != nil {
 		return published{}, fmt.Errorf("the checkpoint in the tree's directory: %w", err)
 	}
-	next := published{size: uint64(c.Size), root: c.Root, raw: bytes.Clone(raw), at: time.Now()}
+	next := published{size: uint64(c.Size), root: c.Root, raw: raw, at: time.Now(), written: written}
 	root, err := rootAt(ctx, next.size, l.tilesOf(next))
 	if err == nil && root != next.root {
 		err = fmt.Errorf("they give the root %v, not %v", root, next.root)
@@ -116,11 +93,14 @@ func (l *Log) readCopy(ctx context.Context) (published, error) {
 	return next, nil
 }
 
-// refreshCopy is refreshCheckpoint of a copy: what is new is indexed before it is shown, and must continue
-// what was shown before.
+// refreshCopy is refreshCheckpoint of a copy: what is new is indexed before it is shown, must continue
+// what was shown before, and end in a seal of its map.
 func (l *Log) refreshCopy(ctx context.Context) error {
 	old := l.published.head()
 	next, err := l.readCopy(ctx)
+	if old.raw == nil && errors.Is(err, fs.ErrNotExist) && l.front() || err == nil && l.unbegun(next.size) {
+		return nil
+	}
 	if err != nil || old.raw != nil && bytes.Equal(next.raw, old.raw) {
 		return err
 	}
@@ -141,9 +121,10 @@ func (l *Log) refreshCopy(ctx context.Context) error {
 	if err := l.indexCopy(ctx, next.tree()); err != nil {
 		return err
 	}
-	l.copied.size.Store(next.size)
-	l.published.set(next)
-	l.metrics.published.Set(float64(next.size))
+	if err := l.show(next); err != nil {
+		return err
+	}
+	l.copied.head.Store(&treeHead{next.size, next.root})
 	return nil
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -72,7 +71,7 @@ func TestAWitnessThatHangsIsNotWaitedForTwice(t *testing.T) {
 	l := w.open()
 	t.Cleanup(func() { close(gate) })
 	w.fill(l, "a", 2)
-	if got := cosigners(w.published(l, 2, w.trust)); got != "w0 w1" {
+	if got := cosigners(w.published(l, 4, w.trust)); got != "w0 w1" {
 		t.Errorf("cosigned by %s", got)
 	}
 	if s := l.transport.of("w2"); !s.ok.IsZero() || s.err != "had not answered 10ms after the others made the quorum" {
@@ -81,7 +80,7 @@ func TestAWitnessThatHangsIsNotWaitedForTwice(t *testing.T) {
 	if n := asked.Load(); n > 2 { // one of them asks what it has seen, before anything is signed
 		t.Errorf("the witness that hangs has %d requests at once", n)
 	}
-	if s := l.transport.of("w0"); s.ok.IsZero() || s.size != 2 || s.err != "" {
+	if s := l.transport.of("w0"); s.ok.IsZero() || s.size != 4 || s.err != "" {
 		t.Errorf("w0: %+v", s)
 	}
 }
@@ -303,7 +302,7 @@ func TestAFurtherKeySignsOnlyWhatTheGuardHasSigned(t *testing.T) {
 	w := newWorld(t)
 	w.cfg.MoreKeys = []Key{{testlog.LogKey(testOrigin, "next"), testlog.LogKey(testOrigin, "next").VKey}}
 	tree := newMemoryTree(10)
-	g := openedGuard(t, filepath.Join(t.TempDir(), "guard.db"), w.cfg.keys(), tree)
+	g := openedGuard(t, w.cfg.keys(), tree)
 	defer func() { g.close() }()
 	more := g.others()[0]
 	refuses := func(head string) {
@@ -351,7 +350,8 @@ func TestAKeyThatCannotSignIsNamed(t *testing.T) {
 	w.fill(l, "a", 1)
 	away.Store(true)
 	before, _ := l.guard.mark()
-	testlog.Must(l.appender(t.Context(), tessera.NewEntry(marshal(testEntry(t, testCrate(t, "x", "1.0.0", "x"), "x", "1.0.0", 1))))())
+	x, _ := w.good("x", "1.0.0")
+	testlog.Must(l.appender(t.Context(), tessera.NewEntry(x))())
 	eventually(t, "health says it", func() bool {
 		return strings.Contains(strings.Join(l.health().Problems, "\n"), "the log's key cannot sign: the signer does not answer within 10s")
 	})
@@ -359,7 +359,7 @@ func TestAKeyThatCannotSignIsNamed(t *testing.T) {
 		t.Errorf("mark %d, refusal %v", now.Size, refusal)
 	}
 	away.Store(false)
-	eventually(t, "it is published", func() bool { return l.published.head().size == 2 })
+	eventually(t, "it is published", func() bool { return l.published.head().size == 4 })
 	if p := l.guard.problems(); p != nil {
 		t.Errorf("%q", p)
 	}
@@ -376,7 +376,7 @@ func TestHealthDoesNotWaitForAKeyThatHangs(t *testing.T) {
 		<-gate
 		return w.cfg.Signer.Sign(msg)
 	}}
-	g := openedGuard(t, filepath.Join(t.TempDir(), "guard.db"), []Key{{slow, w.cfg.VKey}}, tree)
+	g := openedGuard(t, []Key{{slow, w.cfg.VKey}}, tree)
 	done := make(chan error)
 	go func() {
 		_, err := g.Sign([]byte(tree.Head(testOrigin, 5)))

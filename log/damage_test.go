@@ -31,7 +31,7 @@ func (w *world) flip(name string, at int) (undo func()) {
 // log, what does not rest on it is served, and the door stays open.
 func TestWhatDoesNotHashToTheRootIsNotServed(t *testing.T) {
 	t.Parallel()
-	w, l, _ := filled(t, 300)
+	w, l, _ := filled(t, 299)
 	w.closeLog(l)
 	for name, c := range map[string]struct {
 		file, rotten, sound string
@@ -51,7 +51,7 @@ func TestWhatDoesNotHashToTheRootIsNotServed(t *testing.T) {
 			if code, _, b := get(t, srv.URL+"/v1/entries/0"); code != http.StatusInternalServerError || decodeRefusal(t, b).Reason != Damaged {
 				t.Errorf("the bundle of a rotten place: %d %s", code, b)
 			}
-			for _, path := range []string{c.sound, "/v1/entries/299", "/tile/0/001.p/44"} {
+			for _, path := range []string{c.sound, "/v1/entries/298", "/tile/0/001.p/44"} {
 				if code, _, b := get(t, srv.URL+path); code != http.StatusOK {
 					t.Errorf("%s: %d %s", path, code, b)
 				}
@@ -83,9 +83,9 @@ func TestARottenEdgeIsNotServed(t *testing.T) {
 	w.fill(l, "a", 3)
 	srv := httptest.NewServer(l.Handler())
 	defer srv.Close()
-	l.verified = newVerified(l.reader, l.damages.report) // one that has read nothing yet
-	w.flip("tile/0/000.p/3", 1)
-	for _, path := range []string{"/tile/0/000.p/3", "/tile/0/000.p/2", "/tile/entries/000.p/3"} {
+	l.verified = newVerified(l.tree, l.damages.report) // one that has read nothing yet
+	w.flip("tile/0/000.p/6", 1)
+	for _, path := range []string{"/tile/0/000.p/6", "/tile/0/000.p/2", "/tile/entries/000.p/6"} {
 		if code, _, b := get(t, srv.URL+path); code != http.StatusInternalServerError {
 			t.Errorf("%s: %d %q", path, code, b)
 		}

@@ -173,13 +173,13 @@ func clientOf(ctx context.Context) string {
 // brought a false one lately: each of theirs is checked alone, among the long work, so that they make
 // nobody else's dear.
 func (l *Log) checkProof(ctx context.Context, s *submission) (entry.Chain, error) {
-	client, leaf := clientOf(ctx), entry.LeafHash(s.raw)
+	client, leaf := clientOf(ctx), s.row.leaf
 	if l.door.refused.Contains(leaf) {
 		return nil, refuse(ProofInvalid, nil, "The proof does not verify for this claim.")
 	}
 	at, suspect := l.door.suspects.Get(client)
 	suspect = suspect && time.Since(at) < suspected
-	line, check := l.door.proofs, l.proofs.Chain
+	line, check := l.door.proofs, l.proofs.ChainOf
 	if suspect {
 		line, check = l.door.cores, l.proofs.Alone
 	}
@@ -187,7 +187,7 @@ func (l *Log) checkProof(ctx context.Context, s *submission) (entry.Chain, error
 	if err != nil {
 		return nil, l.noTurn(err)
 	}
-	chain, err := check(s.entry)
+	chain, err := check(s.entry, leaf)
 	turn.end()
 	if err != nil {
 		l.door.refused.Add(leaf, struct{}{})

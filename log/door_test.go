@@ -469,38 +469,6 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
-// TestTesseraCanAlwaysLock: the lock is a file in memory while the log runs, a link that a killed server left is
-// replaced, and nothing is left when the log is closed.
-func TestTesseraCanAlwaysLock(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	name := filepath.Join(w.cfg.TreeDir, ".state", "treeState.lock")
-	for _, before := range []func() error{
-		func() error { return nil },
-		func() error { return os.Symlink("/proc/self/fd/7777", name) },
-		func() error { return os.WriteFile(name, nil, 0o644) },
-	} {
-		fatalIf(t, before())
-		l := w.open()
-		if l.treeLock.file == nil {
-			t.Fatal("this system has no such files")
-		}
-		if to := testlog.Must(os.Readlink(name)); !strings.HasPrefix(to, "/proc/self/fd/") || to == "/proc/self/fd/7777" {
-			t.Errorf("the lock leads to %s", to)
-		}
-		e, c := w.good(fmt.Sprintf("c%d", time.Now().UnixNano()), "1.0.0")
-		w.submit(l, e, c)
-		w.closeLog(l)
-		if _, err := os.Lstat(name); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("a lock is left: %v", err)
-		}
-	}
-	fatalIf(t, os.WriteFile(name, []byte("mine"), 0o644))
-	if _, err := Open(t.Context(), w.cfg); err == nil || !strings.Contains(err.Error(), "is no lock file") {
-		t.Errorf("got %v", err)
-	}
-}
-
 func TestSettingsOfTheDoorAreHeldToTheirRules(t *testing.T) {
 	t.Parallel()
 	for want, d := range map[string]Door{

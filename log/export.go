@@ -2,6 +2,7 @@ package log
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -14,6 +15,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -23,7 +25,9 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 	"golang.org/x/sync/errgroup"
 
+	"cratelog/client"
 	"cratelog/entry"
+	"cratelog/index"
 	"cratelog/internal/durable"
 	"cratelog/internal/web"
 )
@@ -66,7 +70,7 @@ func Export(ctx context.Context, cfg Config, dir string) (err error) {
 	if err := x.begin(); err != nil {
 		return fmt.Errorf("log: export to %s: %w", dir, err)
 	}
-	for _, step := range []func(context.Context) error{x.tiles, x.entries, x.rest, x.finish} {
+	for _, step := range []func(context.Context) error{x.tiles, x.entries, x.pages, x.rest, x.finish} {
 		if err := step(ctx); err != nil {
 			return fmt.Errorf("log: export to %s, which can be run again to go on: %w", dir, err)
 		}
@@ -198,7 +202,7 @@ func (x *export) ask(ctx context.Context, path string, query url.Values) ([]byte
 	switch p.code {
 	case http.StatusOK:
 		return p.body.Bytes(), nil
-	case http.StatusNotFound:
+	case http.StatusNotFound, http.StatusConflict, http.StatusRequestEntityTooLarge: // also void, or too many rows
 		return nil, nil
 	}
 	return nil, errors.Join(ctx.Err(), fmt.Errorf("the log answers %d to %s: %.300s", p.code, u.String(), p.body.String()))
@@ -277,9 +281,12 @@ func (x *export) entries(ctx context.Context) error {
 }
 
 func (x *export) entry(ctx context.Context, r row) error {
+	if !r.isEntry() {
+		return nil
+	}
 	paths := []string{fmt.Sprintf("/v1/entries/%d", r.idx), fmt.Sprintf("/v1/entries/by-leaf/%x", r.leaf),
 		fmt.Sprintf("/v1/entries/by-identity/%x", r.identity)}
-	if r.kind() == kindSource {
+	if r.kind == kindSource {
 		paths = append(paths, fmt.Sprintf("/v1/openings/%x", r.identity))
 	} else {
 		paths = append(paths, fmt.Sprintf("/v1/lists/%x", r.compiled), fmt.Sprintf("/v1/artifacts/%x", r.artifact))
@@ -292,44 +299,107 @@ func (x *export) entry(ctx context.Context, r row) error {
 	return nil
 }
 
-// version writes what the log says of a crate version, with its first entry. A file has no query: of other
-// registries than the default one a version has a place only if no other has it.
+// version writes what the log says of a crate version, with its first entry, and of a crate, with its first
+// version. A file has no query: of other registries than the default one a version, or a crate, has a place
+// only if no other has it.
 func (x *export) version(ctx context.Context, r row) error {
-	query := url.Values{}
-	where, args := "WHERE name = ? AND version = ? AND registry = ? AND idx < ?", []any{r.name, r.version, r.registry,
-		int64(r.idx)}
-	known, err := x.l.index.exists(ctx, where, args...)
-	if err != nil || known {
-		return err
+	if !r.isEntry() {
+		return nil
 	}
+	query, at := url.Values{}, "/v1/crates/"+r.name
 	if r.registry != entry.DefaultRegistry {
 		query.Set("registry", r.registry)
-		hidden, err := x.l.index.exists(ctx, "WHERE name = ? AND version = ? AND (registry = ? AND idx < ? OR idx < ?)",
-			r.name, r.version, entry.DefaultRegistry, int64(x.head.size), int64(r.idx))
+	}
+	first, hidden, err := x.placed(ctx, r, "name = ? AND version = ?", r.name, r.version)
+	if err != nil || !first {
+		return err
+	}
+	if hidden {
+		x.hidden++
+		return nil
+	}
+	of := at + "/" + r.version
+	for path, name := range map[string]string{of: of[1:] + "/index.html", of + "/claims": "",
+		"/v1/lookup/" + r.name + "/" + r.version: ""} {
+		if err := x.put(ctx, path, query, name); err != nil {
+			return err
+		}
+	}
+	if err := x.list(ctx, of+"/builds", query, "from", "builds", of[1:]+"/builds"); err != nil {
+		return err
+	}
+	// What is said of the crate is complete with the first of its versions.
+	first, hidden, err = x.placed(ctx, r, "name = ?", r.name)
+	if err != nil || !first || hidden {
+		return err
+	}
+	if err := x.put(ctx, "/v1/index/"+r.name, query, ""); err != nil {
+		return err
+	}
+	return x.list(ctx, at, query, "after", "versions", at[1:]+"/index.html")
+}
+
+// placed says whether an entry is the first of its registry where something is so, and whether another
+// registry has its place.
+func (x *export) placed(ctx context.Context, r row, where string, args ...any) (first, hidden bool, err error) {
+	known, err := x.l.index.exists(ctx, "WHERE "+where+" AND registry = ? AND idx < ?",
+		append(slices.Clone(args), r.registry, int64(r.idx))...)
+	if err != nil || known || r.registry == entry.DefaultRegistry {
+		return !known, false, err
+	}
+	hidden, err = x.l.index.exists(ctx, "WHERE "+where+" AND (registry = ? AND idx < ? OR idx < ?)",
+		append(slices.Clone(args), entry.DefaultRegistry, int64(x.head.size), int64(r.idx))...)
+	return true, hidden, err
+}
+
+// maxExportedRows bounds a page of the whole index, of which a reader needs one to see that nothing is there.
+const maxExportedRows = 1024
+
+// pages writes all rows of the index, in pages of which none is empty, and the list of these: what is in no
+// other file is shown not to be in the log by them.
+func (x *export) pages(ctx context.Context) error {
+	if x.head.size == 0 {
+		return nil
+	}
+	seal, s, err := x.l.sealOf(ctx, x.head)
+	if err == nil {
+		err = os.RemoveAll(filepath.Join(x.dir, "v1", "pages")) // those of another checkpoint
+	}
+	if err != nil {
+		return err
+	}
+	head, list := client.Head{Index: x.head.size - 1, Checkpoint: x.head.raw, Seal: seal}, client.PagesLabel
+	var walk func(index.Prefix) error
+	walk = func(under index.Prefix) error {
+		rows := 0
+		for range s.snap.Rows(under) {
+			if rows++; rows <= cmp.Or(x.l.cfg.testingOnlyPage, maxExportedRows) {
+				continue
+			}
+			zero, one, err := under.Halves()
+			if err == nil {
+				err = walk(zero)
+			}
+			if err == nil {
+				err = walk(one)
+			}
+			return err
+		}
+		if rows == 0 && s.snap.Len() > 0 {
+			return ctx.Err()
+		}
+		page, err := x.l.pageOf(s, head, under)
 		if err != nil {
 			return err
 		}
-		if hidden {
-			x.hidden++
-			return nil
-		}
+		name := fmt.Sprintf("%d/%x", under.Bits(), under.Bytes())
+		list += name + "\n"
+		return x.write("v1/pages/"+name, page)
 	}
-	at := "/v1/crates/" + r.name + "/" + r.version
-	if err := x.put(ctx, at, query, at[1:]+"/index.html"); err != nil {
+	if err := walk(index.Prefix{}); err != nil {
 		return err
 	}
-	if err := x.put(ctx, at+"/claims", query, ""); err != nil {
-		return err
-	}
-	if err := x.list(ctx, at+"/builds", query, "from", "builds", at[1:]+"/builds"); err != nil {
-		return err
-	}
-	// The list of versions is complete with the first of them.
-	known, err = x.l.index.exists(ctx, "WHERE name = ? AND registry = ? AND idx < ?", r.name, r.registry, int64(r.idx))
-	if err != nil || known {
-		return err
-	}
-	return x.list(ctx, "/v1/crates/"+r.name, query, "after", "versions", "v1/crates/"+r.name+"/index.html")
+	return x.write("v1/index/index.html", []byte(list))
 }
 
 // list writes the pages of a list as one: the next is asked for with the parameter key.

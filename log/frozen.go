@@ -3,24 +3,19 @@ package log
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net/http"
-	"path/filepath"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/mod/sumdb/note"
 
 	"cratelog/client"
-	"cratelog/internal/durable"
 	"cratelog/internal/web"
+	"cratelog/log/storage"
 )
-
-// frozenFile stands beside the checkpoint in the tree's directory, so that copies of the tree have it.
-const frozenFile = "frozen"
 
 // ErrFrozen says that a log has ended: it signs nothing more.
 var ErrFrozen = errors.New("this log is frozen")
@@ -32,19 +27,8 @@ type Successor struct {
 	Reason string // a printable sentence of at most 200 bytes
 }
 
-const frozenSchema = "CREATE TABLE frozen (id INTEGER PRIMARY KEY CHECK (id = 1), note BLOB NOT NULL) STRICT;\n"
-
-// loadFrozen reads whether the log has been frozen.
-func (g *guard) loadFrozen(ctx context.Context) error {
-	err := g.db.QueryRowContext(ctx, "SELECT note FROM frozen").Scan(&g.frozen)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil
-	}
-	return err
-}
-
 // freeze remembers the log's last word, which must be of the tree that was signed last. From then on the guard
-// signs nothing, whatever becomes of the file in the tree's directory.
+// signs nothing, whatever becomes of the file beside the checkpoint.
 func (g *guard) freeze(ctx context.Context, f client.Frozen) error {
 	g.signing.Lock()
 	defer g.signing.Unlock()
@@ -56,7 +40,7 @@ func (g *guard) freeze(ctx context.Context, f client.Frozen) error {
 	if uint64(f.Size) != g.head.Size || f.Root != g.head.Root {
 		return fmt.Errorf("the last checkpoint that was signed has %d entries, not %d", g.head.Size, f.Size)
 	}
-	if _, err := g.db.ExecContext(ctx, "INSERT INTO frozen (id, note) VALUES (1, ?)", f.Signed); err != nil {
+	if err := g.store.freeze(ctx, f.Signed); err != nil {
 		return fmt.Errorf("guard: cannot remember that the log is frozen: %w", err)
 	}
 	g.frozen = f.Signed
@@ -67,8 +51,9 @@ func (g *guard) freeze(ctx context.Context, f client.Frozen) error {
 // remembers that before it shows it. From then on Open opens the log for reading. A log that is frozen
 // already stays as it is, and its note is returned if it says the same of the successor.
 func Freeze(ctx context.Context, cfg Config, s Successor) (_ client.Frozen, err error) {
-	if cfg.ReadOnly {
-		return client.Frozen{}, errors.New("log: a copy for reading cannot be frozen: only the log itself has the key")
+	if !cfg.signs() {
+		return client.Frozen{}, errors.New("log: a log is frozen where its key is: not from a copy for reading, nor from a " +
+			"process that does not lead")
 	}
 	// What cannot be said is found before anything is done.
 	draft := client.Frozen{Origin: cfg.Origin, Time: time.Unix(0, 0), Successor: s.VKey, SuccessorURL: s.URL,
@@ -85,6 +70,16 @@ func Freeze(ctx context.Context, cfg Config, s Successor) (_ client.Frozen, err 
 	if len(signers) == 0 {
 		return draft, errors.New("log: the frozen note is signed with Ed25519, and the log has no such key: add one to " +
 			"keys, and to the trust files, first")
+	}
+	if cfg.Cluster != nil {
+		if err := cfg.complete(); err != nil {
+			return draft, fmt.Errorf("log: %w", err)
+		}
+		done, err := holdLease(ctx, &cfg)
+		if err != nil {
+			return draft, fmt.Errorf("log: %w", err)
+		}
+		defer func() { _ = done(context.WithoutCancel(ctx)) }() // if it is not given back, it runs out
 	}
 	l, err := Open(ctx, cfg)
 	if err != nil {
@@ -118,7 +113,7 @@ func Freeze(ctx context.Context, cfg Config, s Successor) (_ client.Frozen, err 
 		err = l.guard.freeze(ctx, f)
 	}
 	if err == nil {
-		err = durable.Write(filepath.Join(cfg.TreeDir, frozenFile), f.Signed, 0o644)
+		err = l.tree.Write(ctx, storage.Frozen, f.Signed)
 	}
 	if err != nil {
 		return f, fmt.Errorf("log: freezing: %w", err)
@@ -127,11 +122,10 @@ func Freeze(ctx context.Context, cfg Config, s Successor) (_ client.Frozen, err 
 	return f, nil
 }
 
-// openFrozen finds out whether the log has ended: by what the guard remembers, which then stands in the tree's
-// directory too; of a copy by the file alone.
-func (l *Log) openFrozen(context.Context) error {
-	path := filepath.Join(l.cfg.TreeDir, frozenFile)
-	raw, err := durable.Read(path, client.MaxFrozenSize)
+// openFrozen finds out whether the log has ended: by what the guard remembers, which then stands beside the
+// checkpoint too, so that copies of the tree have it; of a copy by the file alone.
+func (l *Log) openFrozen(ctx context.Context) error {
+	raw, _, err := l.tree.Read(ctx, storage.Frozen, client.MaxFrozenSize)
 	missing := errors.Is(err, fs.ErrNotExist)
 	if err != nil && !missing {
 		return err
@@ -140,20 +134,20 @@ func (l *Log) openFrozen(context.Context) error {
 	switch {
 	case known == nil && missing:
 		return nil
-	case known == nil && !l.cfg.ReadOnly:
-		return fmt.Errorf("%w: %s says that this log is frozen, but guard.db does not know it: use the state directory "+
-			"that belongs to this tree, or serve it with -read-only", ErrRollback, path)
+	case known == nil && !l.cfg.ReadOnly && !l.front():
+		return fmt.Errorf("%w: the file %s in %v says that this log is frozen, but %s does not know it: %s, or serve it "+
+			"with -read-only", ErrRollback, storage.Frozen, l.tree, l.guard.store.name, l.guard.store.find)
 	}
-	from, word := path, raw
+	from, word := storage.Frozen, raw
 	if known != nil {
-		from, word = "guard.db, the frozen note", known
+		from, word = l.guard.store.name+", the frozen note", known
 	}
 	f, err := l.checkFrozen(word)
 	if err != nil {
 		return fmt.Errorf("%s: %w", from, err)
 	}
 	if known != nil && !bytes.Equal(raw, known) {
-		if err := durable.Write(path, known, 0o644); err != nil {
+		if err := l.tree.Write(ctx, storage.Frozen, known); err != nil {
 			return err
 		}
 	}

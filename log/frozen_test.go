@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +20,9 @@ import (
 
 	"cratelog/client"
 	"cratelog/entry"
+	"cratelog/index"
 	"cratelog/internal/testlog"
+	"cratelog/log/storage"
 )
 
 // freeze ends the log of a world.
@@ -52,7 +55,7 @@ func TestAFrozenLogSignsNothingMore(t *testing.T) {
 	s := Successor{VKey: next.VKey, URL: "https://log.test/2027", Reason: "The year is over."}
 	f := w.freeze(s)
 	policy := testlog.Must(client.ParsePolicy(w.trust))
-	if got := testlog.Must(policy.CheckFrozen(f.Signed)); got.Size != 1 || got.Successor != next.VKey ||
+	if got := testlog.Must(policy.CheckFrozen(f.Signed)); got.Size != 2 || got.Successor != next.VKey ||
 		got.SuccessorURL != s.URL || got.Reason != s.Reason ||
 		time.Since(got.Time) > time.Hour {
 		t.Errorf("%+v", got)
@@ -87,7 +90,7 @@ func TestAFrozenLogSignsNothingMore(t *testing.T) {
 		t.Errorf("%d %s", code, b)
 	}
 	about := decode[aboutBody](t, srv.URL+"/v1/log")
-	if about.Frozen == nil || about.Frozen.Size != 1 || about.Frozen.Successor != next.VKey || about.ReadOnly {
+	if about.Frozen == nil || about.Frozen.Size != 2 || about.Frozen.Successor != next.VKey || about.ReadOnly {
 		t.Errorf("%+v", about)
 	}
 	var v any
@@ -108,7 +111,7 @@ func TestAFrozenLogSignsNothingMore(t *testing.T) {
 		t.Errorf("it signs: %v", err)
 	}
 	w.closeLog(l)
-	file := filepath.Join(w.cfg.TreeDir, frozenFile)
+	file := filepath.Join(w.cfg.TreeDir, storage.Frozen)
 	fatalIf(t, os.Remove(file))
 	l = w.open()
 	if b := testlog.Must(os.ReadFile(file)); !bytes.Equal(b, f.Signed) || l.frozen == nil {
@@ -148,7 +151,7 @@ func TestAFrozenNoteOfAnotherStateIsNotBelieved(t *testing.T) {
 	w.submit(l, e, c)
 	head := l.published.head()
 	w.closeLog(l)
-	file := filepath.Join(w.cfg.TreeDir, frozenFile)
+	file := filepath.Join(w.cfg.TreeDir, storage.Frozen)
 	sign := func(key note.Signer, change func(*client.Frozen)) []byte {
 		f := client.Frozen{Origin: w.cfg.Origin, Size: int64(head.size), Root: head.root, Time: time.Unix(1e9, 0)}
 		change(&f)
@@ -193,14 +196,14 @@ func TestACopyOfWhichABundleIsLateIndexesNothingElse(t *testing.T) {
 		fatalIf(t, os.WriteFile(filepath.Join(copyDir, name), change(b), 0o644))
 	}
 	same := func(b []byte) []byte { return b }
-	sync("tile/entries/000.p/3", func(b []byte) []byte { return bytes.ReplaceAll(b, []byte("late"), []byte("evil")) })
-	sync("tile/0/000.p/3", same)
+	sync("tile/entries/000.p/6", func(b []byte) []byte { return bytes.ReplaceAll(b, []byte("late"), []byte("evil")) })
+	sync("tile/0/000.p/6", same)
 	sync("checkpoint", same)
 	if err := reader.refreshCopy(t.Context()); !errors.Is(err, errDamaged) {
 		t.Errorf("other entries than the tree's are shown: %v", err)
 	}
-	sync("tile/entries/000.p/3", same)
-	eventually(t, "the copy follows", func() bool { return reader.published.head().size == 3 })
+	sync("tile/entries/000.p/6", same)
+	eventually(t, "the copy follows", func() bool { return reader.published.head().size == 6 })
 	if rows := testlog.Must(reader.index.rows(t.Context(), "WHERE name = ?", "late")); len(rows) != 1 {
 		t.Errorf("the index has %d rows of the entry", len(rows))
 	}
@@ -213,12 +216,12 @@ func TestARottenFrozenNoteOfTheGuardLeavesTheFile(t *testing.T) {
 	w.fill(l, "a", 2)
 	w.closeLog(l)
 	f := w.freeze(Successor{})
-	file := filepath.Join(w.cfg.TreeDir, frozenFile)
+	file := filepath.Join(w.cfg.TreeDir, storage.Frozen)
 	if findings := w.fsck(true); len(findings) > 0 {
 		t.Errorf("of a frozen log that is in order: %v", findings)
 	}
 	fatalIf(t, os.Remove(file))
-	if findings := w.fsck(true); places(findings) != frozenFile || !findings[0].Repaired {
+	if findings := w.fsck(true); places(findings) != storage.Frozen || !findings[0].Repaired {
 		t.Errorf("without the file: %v", findings)
 	}
 	db := testlog.Must(guardDatabase.Open(t.Context(), filepath.Join(w.cfg.StateDir, "guard.db"), false))
@@ -265,7 +268,7 @@ func TestACopyIsServedWithoutAKey(t *testing.T) {
 	e, c := w.good("late", "1.0.0")
 	_, err = reader.Submit(t.Context(), e, bytes.NewReader(c), nil)
 	wantRefusal(t, err, ReadOnly, "submit to the log itself")
-	if about := decode[aboutBody](t, srv.URL+"/v1/log"); !about.ReadOnly || about.Size != 3 {
+	if about := decode[aboutBody](t, srv.URL+"/v1/log"); !about.ReadOnly || about.Size != 6 {
 		t.Errorf("%+v", about)
 	}
 	if code, _, b := get(t, srv.URL+"/healthz"); code != 200 {
@@ -292,17 +295,17 @@ func TestACopyIsServedWithoutAKey(t *testing.T) {
 	if files() != before {
 		t.Error("the copy was written to")
 	}
-	half := filepath.Join(copyDir, "tile/0/000.p/4") // whoever copies is not done
-	fatalIf(t, os.WriteFile(half, make([]byte, 4*32), 0o644))
+	half := filepath.Join(copyDir, "tile/0/000.p/8") // whoever copies is not done
+	fatalIf(t, os.WriteFile(half, make([]byte, 8*32), 0o644))
 	if err := reader.refreshCopy(t.Context()); err == nil || !strings.Contains(err.Error(),
 		"not those of the checkpoint") {
 		t.Errorf("a checkpoint with half of its tiles is shown: %v", err)
 	}
-	for _, name := range []string{"tile/0/000.p/4", "tile/entries/000.p/4"} {
+	for _, name := range []string{"tile/0/000.p/8", "tile/entries/000.p/8"} {
 		fatalIf(t, os.WriteFile(filepath.Join(copyDir, name), testlog.Must(os.ReadFile(filepath.Join(w.cfg.TreeDir,
 			name))), 0o644))
 	}
-	eventually(t, "the copy follows", func() bool { return reader.published.head().size == 4 })
+	eventually(t, "the copy follows", func() bool { return reader.published.head().size == 8 })
 	code, _, b := get(t, srv.URL+"/v1/crates/late/1.0.0")
 	if code != 200 {
 		t.Fatalf("%d %s", code, b)
@@ -335,9 +338,9 @@ func TestACopyIsServedWithoutAKey(t *testing.T) {
 	}
 
 	// A copy whose tiles were changed does not open.
-	raw := testlog.Must(os.ReadFile(filepath.Join(copyDir, "tile/0/000.p/4")))
+	raw := testlog.Must(os.ReadFile(filepath.Join(copyDir, "tile/0/000.p/8")))
 	raw[3] ^= 1
-	fatalIf(t, os.WriteFile(filepath.Join(copyDir, "tile/0/000.p/4"), raw, 0o644))
+	fatalIf(t, os.WriteFile(filepath.Join(copyDir, "tile/0/000.p/8"), raw, 0o644))
 	cfg.StateDir = filepath.Join(t.TempDir(), "other")
 	if l, err := Open(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "not those of the checkpoint") {
 		if l != nil {
@@ -442,7 +445,7 @@ func TestAnExportAnswersAsTheLogDoes(t *testing.T) {
 	if _, err := files.Tiles(cp).Root(ctx, 3); err != nil {
 		t.Error(err)
 	}
-	for _, path := range []string{"/v1/entries/0", "/v1/entries/9", fmt.Sprintf("/v1/entries/by-leaf/%x",
+	for _, path := range []string{"/v1/entries/0", "/v1/entries/8", fmt.Sprintf("/v1/entries/by-leaf/%x",
 		testLeaf(o.entry)),
 		fmt.Sprintf("/v1/entries/by-identity/%x", id), "/v1/crates/alpha/1.0.0+x/claims", "/v1/keys/" + fmt.Sprintf("%x",
 			sha256.Sum256(key)), "/trust.policy", "/v1/openapi.json", "/"} {
@@ -455,8 +458,87 @@ func TestAnExportAnswersAsTheLogDoes(t *testing.T) {
 			t.Errorf("%s: %d and, from files, %d\n%.200s\n%.200s", path, code, code2, a, b)
 		}
 	}
+	wa, err := logged.Lookup(ctx, "", "alpha", "1.0.0+x")
+	wb, err2 := files.Lookup(ctx, "", "alpha", "1.0.0+x")
+	same("look-up", wa, wb, err, err2)
+	pa, err := logged.CratePage(ctx, "", "alpha")
+	pb, err2 := files.CratePage(ctx, "", "alpha")
+	same("page", pa, pb, err, err2)
+	w.exportShowsWhatIsNotThere(l, files, dir)
 	if code, _, b := get(t, srv.URL+"/404.json"); code != 200 || decodeRefusal(t, b).Reason != NotFound {
 		t.Errorf("%d %s", code, b)
+	}
+}
+
+// exportShowsWhatIsNotThere: of each version that has no file, a page shows what the log holds; without a page that
+// holds, the export withholds.
+func (w *world) exportShowsWhatIsNotThere(l *Log, files *client.Log, dir string) {
+	w.t.Helper()
+	missing := func(name, version string) error {
+		return files.Missing(w.t.Context(), client.Query{Name: name, Version: version}, l.policy, client.Rules{})
+	}
+	for _, version := range []string{"alpha 9.0.0", "none 1.0.0", "ALPHA 1.0.0", "alpha 1.0.4+y"} {
+		name, version, _ := strings.Cut(version, " ")
+		var shown *client.NotLoggedError
+		if err := missing(name, version); !errors.As(err, &shown) || shown.Held.Logged != (version != "9.0.0" && name != "none") {
+			w.t.Errorf("%s %s: %v", name, version, err)
+		}
+	}
+	// A page of any prefix follows from those that are there, or it takes several of them.
+	live := serve(w.t, l)
+	good, _ := w.good("alpha", "1.0.0+x")
+	crate := testlog.Must(entry.Parse(good)).Subject
+	prefixes := []index.Prefix{{}, index.NamePrefix("default", "alpha"), index.NamePrefix("default", "none"),
+		index.VersionPrefix("default", "alpha", "1.0.0"), index.VersionPrefix("default", "alpha", "9.0.0"),
+		index.BinaryPrefix(crate.SHA256, "alpha", "x86_64-unknown-linux-gnu"), index.BinaryPrefix(crate.SHA256, "beta", "x")}
+	for _, r := range slices.Collect(testlog.Must(l.sealedAt(l.published.head().size)).snap.Rows(index.Prefix{})) {
+		prefixes = append(prefixes, testlog.Must(index.NewPrefix(r.Key, 8*index.KeySize)))
+	}
+	for _, under := range prefixes {
+		want := testlog.Must(live.Page(w.t.Context(), under))
+		got, err := files.Page(w.t.Context(), under)
+		if !errors.Is(err, client.ErrManyRows) && !bytes.Equal(got, want) {
+			w.t.Errorf("the page of %d bits %x from files: %v", under.Bits(), under.Bytes(), err)
+		}
+		if parts := testlog.Must(client.ParsePage(want)).Rows; len(parts) < 2 && err != nil {
+			w.t.Errorf("%d rows take several pages", len(parts))
+		}
+	}
+	for _, name := range []string{"alpha", "Alpha", "none"} {
+		a, err := live.Crate(w.t.Context(), l.policy, client.Rules{}, "", name)
+		b, err2 := files.Crate(w.t.Context(), l.policy, client.Rules{}, "", name)
+		fatalIf(w.t, errors.Join(err, err2))
+		if len(a.Rows) != len(b.Rows) || len(a.Entries) != len(b.Entries) || (len(a.Rows) == 0) != (name == "none") {
+			w.t.Errorf("%s: %d rows and %d entries, and from files %d and %d", name, len(a.Rows), len(a.Entries), len(b.Rows),
+				len(b.Entries))
+		}
+	}
+	list := strings.Fields(string(testlog.Must(os.ReadFile(filepath.Join(dir, "v1/index/index.html")))))
+	if len(list) < 4 || list[0]+"\n" != client.PagesLabel {
+		w.t.Fatalf("%d pages", len(list)-1)
+	}
+	rows := 0
+	for _, name := range list[1:] {
+		rows += len(testlog.Must(client.ParsePage(testlog.Must(os.ReadFile(filepath.Join(dir, "v1/pages", name))))).Rows)
+	}
+	if s := testlog.Must(l.sealedAt(l.published.head().size)); rows != s.snap.Len() {
+		w.t.Errorf("%d rows are in pages, of %d", rows, s.snap.Len())
+	}
+	var others []func()
+	for i, name := range list[1:] { // each page in the place of another
+		file := filepath.Join(dir, "v1/pages", name)
+		next := testlog.Must(os.ReadFile(filepath.Join(dir, "v1/pages", list[1+(i+1)%(len(list)-1)])))
+		others = append(others, func() { fatalIf(w.t, os.WriteFile(file, next, 0o644)) })
+	}
+	for _, swap := range others {
+		swap()
+	}
+	if err := missing("none", "1.0.0"); !errors.Is(err, client.ErrWithheld) {
+		w.t.Errorf("a page of other keys is believed: %v", err)
+	}
+	fatalIf(w.t, os.RemoveAll(filepath.Join(dir, "v1/pages")))
+	if err := missing("none", "1.0.0"); !errors.Is(err, client.ErrWithheld) {
+		w.t.Errorf("without pages: %v", err)
 	}
 }
 
@@ -482,7 +564,7 @@ func TestAnExportGoesOn(t *testing.T) {
 		fatalIf(t, json.Unmarshal(testlog.Must(os.ReadFile(filepath.Join(dir, exportMark))), &m))
 		return m
 	}
-	if m := mark(); !m.Done || m.Next != 20 || m.Size != 20 {
+	if m := mark(); !m.Done || m.Next != 21 || m.Size != 21 {
 		t.Errorf("%+v", m)
 	}
 	// Stopped at entry 12: what stands below is left alone, and the rest is made.
@@ -508,7 +590,7 @@ func TestAnExportGoesOn(t *testing.T) {
 	w.submit(l, e, c)
 	w.closeLog(l)
 	fatalIf(t, export())
-	w.checkBundle(testlog.Must(os.ReadFile(filepath.Join(dir, "v1/entries/20"))), e)
+	w.checkBundle(testlog.Must(os.ReadFile(filepath.Join(dir, "v1/entries/21"))), e)
 	if string(testlog.Must(os.ReadFile(old))) == "old" {
 		t.Error("a bundle under an older checkpoint is left")
 	}

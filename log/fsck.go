@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -16,13 +16,13 @@ import (
 	"time"
 
 	"github.com/transparency-dev/tessera/api/layout"
-	tclient "github.com/transparency-dev/tessera/client"
 	"golang.org/x/mod/sumdb/tlog"
 
 	"cratelog/client"
 	"cratelog/entry"
 	"cratelog/internal/durable"
 	"cratelog/internal/sqlite"
+	"cratelog/log/storage"
 )
 
 // Finding is something that Fsck found to be wrong.
@@ -48,9 +48,9 @@ var (
 )
 
 // Fsck reads all that a log has on its disk, and compares it: each entry with its tile, each tile with the
-// one above, the root with what was signed, the checkpoint with log key and quorum, each entry's proof, the
-// index with the entries, and the rows of the other databases with the index. It returns what is wrong; an
-// error says that it could not look.
+// one above, each seal with the map of the entries before it, the root with what was signed, the checkpoint
+// with log key and quorum, each entry's proof, the index with the entries, and the rows of the other databases
+// with the index. It returns what is wrong; an error says that it could not look.
 //
 // Without repair it only reads, and the log may be running. With it, it takes the log's locks, and repairs
 // what follows from what is there: tiles from entries, the tree's state from tiles that continue what was
@@ -62,7 +62,15 @@ func Fsck(ctx context.Context, cfg Config, repair bool, progress func(done, all 
 	if err := cfg.complete(); err != nil {
 		return nil, fmt.Errorf("log: %w", err)
 	}
-	f := &checkup{cfg: cfg, repair: repair, progress: progress, tiles: map[fileKey]shouldBe{}}
+	if repair && cfg.Cluster != nil {
+		done, err := holdLease(ctx, &cfg)
+		if err != nil {
+			return nil, fmt.Errorf("log: %w", err)
+		}
+		defer func() { _ = done(context.WithoutCancel(ctx)) }() // if it is not given back, it runs out
+	}
+	f := &checkup{cfg: cfg, repair: repair, progress: progress, tiles: map[fileKey]shouldBe{},
+		leaves: newLeafMap(), sealed: map[uint64]bool{}}
 	if f.progress == nil {
 		f.progress = func(uint64, uint64) {}
 	}
@@ -71,10 +79,9 @@ func Fsck(ctx context.Context, cfg Config, repair bool, progress func(done, all 
 		return nil, fmt.Errorf("log: %w", err)
 	}
 	f.log = &Log{cfg: cfg, policy: policy, log: cfg.Logger}
-	f.files = tclient.FileFetcher{Root: cfg.TreeDir}
 	defer f.close()
 	for _, step := range []func(context.Context) error{f.lock, f.checkpoint, f.guard, f.state, f.openIndex, f.entries,
-		f.roots, f.write, f.writeRows, f.uniqueness, f.others} {
+		f.seals, f.edges, f.roots, f.write, f.writeRows, f.wholeIndex, f.others} {
 		if err := step(ctx); err != nil {
 			return f.all(), fmt.Errorf("log: %w", err)
 		}
@@ -96,24 +103,29 @@ type checkup struct {
 	repair   bool
 	progress func(done, all uint64)
 	log      *Log // its settings and policy only
-	files    tclient.FileFetcher
-	locks    []*os.File
+	tree     storage.Tree
+	locks    []func() error
 	findings []*Finding
 
+	memory    string             // what remembers the signatures, in findings
 	published *client.Checkpoint // nil: there is none, or none of this log
 	signed    mark
-	tree      treeHead
-	badState  bool // tree is not what the tree's state says
+	head      treeHead
+	badState  bool // head is not what the tree's state says
 
 	above [9]filling           // by level: the tile that is being filled
 	tiles map[fileKey]shouldBe // tiles that differ
 	whole bool                 // the tree, as the tiles should be, is one that continues what was signed
 
-	index   *index // nil: there is none
-	differs bool   // the index is not what the entries say
-	rows    []row  // that the index does not have as they are
-	full    bool   // and there are more
-	unread  bool   // some entries are damaged, so the index may lack them
+	index   *rowStore // nil: there is none
+	differs bool      // the index is not what the entries say
+	rows    []row     // that the index does not have as they are
+	leaves  *leafMap
+	sealed  map[uint64]bool // signed.Size and published.Size, if they end in a seal
+	blind   bool            // some leaves are damaged, so that the map ends before them
+
+	full   bool // and there are more
+	unread bool // some entries are damaged, so the index may lack them
 }
 
 // filling is a tile of which the nodes are known from the left to the right.
@@ -148,34 +160,42 @@ func (f *checkup) close() {
 	if f.index != nil {
 		f.index.close()
 	}
-	for _, l := range f.locks {
-		l.Close()
+	if f.tree != nil {
+		f.tree.Close()
+	}
+	for _, unlock := range f.locks {
+		unlock()
 	}
 }
 
-// lock takes the log's locks if something is to be written.
-func (f *checkup) lock(context.Context) error {
+// lock opens the tree, and takes the log's locks if something is to be written.
+func (f *checkup) lock(ctx context.Context) error {
 	for _, dir := range []string{f.cfg.TreeDir, f.cfg.StateDir} {
-		if _, err := os.Stat(dir); err != nil {
+		if _, err := os.Stat(dir); err != nil && dir != "" { // the one of a tree that machines share
 			return err
 		}
-		if !f.repair {
-			continue
-		}
-		lock, err := lockDir(dir)
+	}
+	var err error
+	if f.tree, err = openPlace(ctx, &f.cfg, false); err != nil || !f.repair {
+		return err
+	}
+	for _, take := range []func() (io.Closer, error){
+		func() (io.Closer, error) { return f.tree.Lock(ctx) },
+		func() (io.Closer, error) { return storage.LockDir(f.cfg.StateDir) },
+	} {
+		lock, err := take()
 		if err != nil {
 			return err
 		}
-		f.locks = append(f.locks, lock)
+		f.locks = append(f.locks, lock.Close)
 	}
 	return nil
 }
 
 // checkpoint is read first, then what was signed, then the tree: each is the larger, also of a running log.
-func (f *checkup) checkpoint(context.Context) error {
-	const where = "checkpoint"
-	path := filepath.Join(f.cfg.TreeDir, layout.CheckpointPath)
-	raw, err := durable.Read(path, client.MaxCheckpointSize)
+func (f *checkup) checkpoint(ctx context.Context) error {
+	const where = storage.Checkpoint
+	raw, _, err := f.tree.Read(ctx, where, client.MaxCheckpointSize)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil // the log publishes another when it starts
@@ -193,7 +213,7 @@ func (f *checkup) checkpoint(context.Context) error {
 	}
 	x := f.found(where, "is none that this log has signed: %v", err)
 	if f.repair {
-		if err := os.Remove(path); err != nil {
+		if err := f.tree.Remove(ctx, where); err != nil {
 			return err
 		}
 		x.Repaired = true
@@ -204,38 +224,26 @@ func (f *checkup) checkpoint(context.Context) error {
 
 // guard reads what was signed.
 func (f *checkup) guard(ctx context.Context) error {
-	path := filepath.Join(f.cfg.StateDir, "guard.db")
-	db, err := guardDatabase.OpenReader(ctx, path, 1, "without it nobody knows what this log has signed")
+	store, err := f.openGuard(ctx)
 	if err != nil {
 		return err
 	}
-	defer db.Close()
-	if err := soundDatabase(ctx, db); err != nil {
-		f.found("guard.db", "%v", err)
-	}
-	var origin string
-	var size int64
-	var root []byte
-	err = db.QueryRowContext(ctx, "SELECT origin, size, root, note FROM guard").Scan(&origin, &size, &root, &f.signed.Note)
-	g := guard{keys: f.cfg.keys(), origin: f.cfg.Origin, db: db}
-	if err == nil {
-		err = g.loadFrozen(ctx)
-	}
+	defer store.close()
+	known, err := store.load(ctx)
 	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		return fmt.Errorf("%s remembers no checkpoint: use the state directory that belongs to this tree", path)
 	case err != nil:
-		return fmt.Errorf("%s: %w", path, err)
-	case size < 0 || copy(f.signed.Root[:], root) != tlog.HashSize:
-		return fmt.Errorf("%s is damaged: %s", path, guardDatabase.Damaged)
+		return err
+	case known == nil:
+		return fmt.Errorf("%s remembers no checkpoint: %s", store.name, store.find)
+	case known.origin != f.cfg.Origin:
+		return fmt.Errorf("%s belongs to the log %q", store.name, known.origin)
 	}
-	if f.signed.Size = uint64(size); origin != f.cfg.Origin {
-		return fmt.Errorf("%s belongs to the log %q", path, origin)
+	f.signed = known.head
+	g := guard{keys: f.cfg.keys(), origin: f.cfg.Origin, store: store}
+	if _, _, err := g.compareKeys(known); err != nil {
+		f.found(f.memory, "%v", err)
 	}
-	if _, _, err := g.compareKeys(ctx, path, origin); err != nil {
-		f.found("guard.db", "%v", err)
-	}
-	if err := f.frozen(g.frozen); err != nil {
+	if err := f.frozen(ctx, known.frozen); err != nil {
 		return err
 	}
 	if f.signed.Note == nil {
@@ -243,31 +251,52 @@ func (f *checkup) guard(ctx context.Context) error {
 	}
 	c, err := f.log.ownCheckpoint(f.signed.Note)
 	if err != nil || uint64(c.Size) != f.signed.Size || c.Root != f.signed.Root {
-		f.found("guard.db", "its checkpoint is not the one of %d entries that it remembers (%v)", f.signed.Size, err)
+		f.found(f.memory, "its checkpoint is not the one of %d entries that it remembers (%v)", f.signed.Size, err)
 	}
 	return nil
 }
 
+// openGuard opens what remembers the signatures.
+func (f *checkup) openGuard(ctx context.Context) (*guardStore, error) {
+	const missing = "without it nobody knows what this log has signed"
+	if f.memory = guardFile; f.cfg.Cluster != nil {
+		f.memory = "memory"
+		store, err := readGuardStore(ctx, &f.cfg)
+		if err == nil && store == nil {
+			err = errors.New("the memory is empty: " + missing)
+		}
+		return store, err
+	}
+	path := filepath.Join(f.cfg.StateDir, guardFile)
+	db, err := guardDatabase.OpenReader(ctx, path, 1, missing)
+	if err != nil {
+		return nil, err
+	}
+	if err := soundDatabase(ctx, db); err != nil {
+		f.found(f.memory, "%v", err)
+	}
+	return guardOf(db, path), nil
+}
+
 // frozen compares the log's last word as the guard remembers it, nil if it does not, with the file.
-func (f *checkup) frozen(known []byte) error {
+func (f *checkup) frozen(ctx context.Context, known []byte) error {
 	if known != nil {
 		n, err := f.log.checkFrozen(known)
 		if err != nil || uint64(n.Size) != f.signed.Size || n.Root != f.signed.Root {
-			f.found("guard.db", "its frozen note is not one of the %d entries that were signed (%v)", f.signed.Size, err)
+			f.found(f.memory, "its frozen note is not one of the %d entries that were signed (%v)", f.signed.Size, err)
 			return nil
 		}
 	}
-	path := filepath.Join(f.cfg.TreeDir, frozenFile)
-	raw, err := durable.Read(path, client.MaxFrozenSize)
+	raw, _, err := f.tree.Read(ctx, storage.Frozen, client.MaxFrozenSize)
 	missing := errors.Is(err, fs.ErrNotExist)
 	switch {
 	case known == nil && missing, err == nil && known != nil && bytes.Equal(raw, known):
 	case known == nil:
-		f.found(frozenFile, "says that this log is frozen, but guard.db does not know it: the state is an old copy")
+		f.found(storage.Frozen, "says that this log is frozen, but %s does not know it: the state is an old copy", f.memory)
 	default:
-		x := f.found(frozenFile, "is not the note that guard.db remembers")
+		x := f.found(storage.Frozen, "is not the note that %s remembers", f.memory)
 		if f.repair {
-			if err := durable.Write(path, known, 0o644); err != nil {
+			if err := f.tree.Write(ctx, storage.Frozen, known); err != nil {
 				return err
 			}
 			x.Repaired = true
@@ -276,45 +305,42 @@ func (f *checkup) frozen(known []byte) error {
 	return nil
 }
 
-const stateFile = ".state/treeState"
-
-// versionFile holds the version of Tessera's layout, which makes the file again where there is none.
-const versionFile = ".state/version"
+const stateFile = ".state/treeState" // as findings call Tessera's record, wherever it is
 
 // state reads what Tessera says of the tree.
-func (f *checkup) state(context.Context) error {
-	path := filepath.Join(f.cfg.TreeDir, filepath.FromSlash(versionFile))
-	if raw, err := os.ReadFile(path); err == nil {
-		if _, err := strconv.ParseUint(string(raw), 10, 16); err != nil {
-			x := f.found(versionFile, "is no version")
-			if f.repair {
-				if err := os.Remove(path); err != nil {
-					return err
-				}
-				x.Repaired = true
+func (f *checkup) state(ctx context.Context) error {
+	raw, _, err := f.tree.Read(ctx, storage.Version, 16)
+	if err == nil {
+		_, err = strconv.ParseUint(string(raw), 10, 16)
+	}
+	if errors.Is(err, durable.ErrTooLarge) || errors.Is(err, strconv.ErrSyntax) || errors.Is(err, strconv.ErrRange) {
+		x := f.found(storage.Version, "is no version")
+		if f.repair {
+			if err := f.tree.Remove(ctx, storage.Version); err != nil {
+				return err
 			}
+			x.Repaired = true
 		}
 	}
-	s, err := readTreeState(f.cfg.TreeDir)
-	var pathError *fs.PathError
-	if errors.As(err, &pathError) {
+	s, err := f.tree.State(ctx)
+	if err != nil && !errors.Is(err, storage.ErrDamaged) {
 		return err
 	}
 	if err == nil && !s.Found {
 		err = errors.New("it is missing")
 	}
 	if err == nil {
-		f.tree = treeHead{s.Size, tlog.Hash(s.Root)}
+		f.head = treeHead{s.Size, s.Root}
 	} else {
 		f.badState = true
-		f.tree = treeHead{f.signed.Size, f.signed.Root}
+		f.head = treeHead{f.signed.Size, f.signed.Root}
 		f.found(stateFile, "%v; the tree is taken to have the %d entries that were signed", err, f.signed.Size)
 	}
-	if f.tree.size < f.signed.Size {
-		f.found(stateFile, "the tree has %d entries, but %d were signed: it is an old copy", f.tree.size, f.signed.Size)
+	if f.head.size < f.signed.Size {
+		f.found(stateFile, "the tree has %d entries, but %d were signed: it is an old copy", f.head.size, f.signed.Size)
 	}
 	if f.published != nil && uint64(f.published.Size) > f.signed.Size {
-		f.found("guard.db", "remembers %d entries, but %d are published: it is an old copy, and the log must not go on "+
+		f.found(f.memory, "remembers %d entries, but %d are published: it is an old copy, and the log must not go on "+
 			"with it", f.signed.Size, f.published.Size)
 	}
 	return nil
@@ -353,14 +379,14 @@ func (f *checkup) openIndex(ctx context.Context) error {
 
 // entries reads the tree from the left to the right.
 func (f *checkup) entries(ctx context.Context) error {
-	for n := uint64(0); n*layout.EntryBundleWidth < f.tree.size; n++ {
+	for n := uint64(0); n*layout.EntryBundleWidth < f.head.size; n++ {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		if err := f.bundle(ctx, n); err != nil {
 			return err
 		}
-		f.progress(min((n+1)*layout.EntryBundleWidth, f.tree.size), f.tree.size)
+		f.progress(min((n+1)*layout.EntryBundleWidth, f.head.size), f.head.size)
 	}
 	for level := 1; level < len(f.above); level++ {
 		if a := &f.above[level]; len(a.nodes) > 0 {
@@ -372,9 +398,9 @@ func (f *checkup) entries(ctx context.Context) error {
 
 // bundle compares a bundle with its tile. Where they differ, the tile above says which of them is right.
 func (f *checkup) bundle(ctx context.Context, n uint64) error {
-	width := widthAt(0, n, f.tree.size)
+	width := widthAt(0, n, f.head.size)
 	of := fileKey{0, n, width}
-	entries, err := entriesIn(ctx, n, f.tree.size, f.files.ReadEntryBundle)
+	entries, err := entriesIn(ctx, n, f.head.size, f.tree.ReadEntryBundle)
 	var fromEntries []byte
 	if err == nil {
 		for _, e := range entries {
@@ -443,13 +469,13 @@ func (f *checkup) fits(ctx context.Context, k fileKey) func(tile []byte) int {
 	}
 	begin := k.index * layout.EntryBundleWidth
 	return func(tile []byte) int {
-		if f.signed.Size > begin && f.signed.Size <= f.tree.size {
+		if f.signed.Size > begin && f.signed.Size <= f.head.size {
 			edge[0] = tile[:(f.signed.Size-begin)*tlog.HashSize]
 			if edge.root() != f.signed.Root {
 				return 0
 			}
 		}
-		if edge[0] = tile; edge.root() != f.tree.root {
+		if edge[0] = tile; edge.root() != f.head.root {
 			return 1
 		}
 		return 2
@@ -459,7 +485,7 @@ func (f *checkup) fits(ctx context.Context, k fileKey) func(tile []byte) int {
 // above0 is what the file of the tile above says of a full tile of level 0.
 func (f *checkup) above0(ctx context.Context, n uint64) (tlog.Hash, bool) {
 	index := n / layout.TileWidth
-	width := widthAt(1, index, f.tree.size)
+	width := widthAt(1, index, f.head.size)
 	if n%layout.TileWidth >= width {
 		return tlog.Hash{}, false
 	}
@@ -483,7 +509,7 @@ func whyBundle(err error, tile, fromEntries []byte, n uint64) string {
 
 // readTile reads the file of a tile as wide as it should be.
 func (f *checkup) readTile(ctx context.Context, k fileKey) ([]byte, error) {
-	data, err := f.files.ReadTile(ctx, uint64(k.level), k.index, uint8(k.width%layout.TileWidth))
+	data, err := f.tree.ReadTile(ctx, uint64(k.level), k.index, uint8(k.width%layout.TileWidth))
 	if err == nil && uint64(len(data)) < k.width*tlog.HashSize {
 		err = errors.New("it is too short")
 	}
@@ -527,7 +553,7 @@ func (f *checkup) repairTile(k fileKey, want []byte, err error) {
 
 // atEdge says whether a root that must be right is made of a tile: without it nothing could be repaired.
 func (f *checkup) atEdge(k fileKey) bool {
-	sizes := []uint64{f.tree.size, f.signed.Size}
+	sizes := []uint64{f.head.size, f.signed.Size}
 	if f.published != nil {
 		sizes = append(sizes, uint64(f.published.Size))
 	}
@@ -541,13 +567,24 @@ func (f *checkup) atEdge(k fileKey) bool {
 func (f *checkup) check(ctx context.Context, n uint64, entries [][]byte) error {
 	var rows []row
 	var parsed []*entry.Entry
+	f.blind = f.blind || entries == nil
 	for i, data := range entries {
 		idx := n*layout.EntryBundleWidth + uint64(i)
 		r, err := newRow(idx, data)
+		if err == nil && r.isEntry() {
+			e, err := entry.Parse(data)
+			if err != nil {
+				return err // newRow has parsed it
+			}
+			parsed = append(parsed, e)
+		}
+		if !f.blind {
+			if wrong := f.mapped(r); err == nil {
+				err = wrong
+			}
+		}
 		if err != nil {
 			f.found(fmt.Sprintf("entry %d", idx), "%v", err)
-		} else if e, err := entry.Parse(data); err == nil {
-			parsed = append(parsed, e)
 		}
 		rows = append(rows, r)
 	}
@@ -568,6 +605,41 @@ func (f *checkup) check(ctx context.Context, n uint64, entries [][]byte) error {
 	return err
 }
 
+// mapped takes a leaf into the map, and compares the map with a seal.
+func (f *checkup) mapped(r row) error {
+	if r.kind == kindStart {
+		before, err := readEstate(f.cfg.StateDir, r.sha256)
+		if err != nil {
+			f.found(estateFile, "has not the versions that the log took over of the one before it; a start of the log with "+
+				"that one in [[predecessor]] makes it again: %v", err)
+			f.blind = true
+			return nil
+		}
+		f.leaves.before = before
+	}
+	_, err := f.leaves.add(r)
+	f.leaves.publish(r.idx)
+	size := r.idx + 1
+	if err == nil && r.kind == kindSeal && (size == f.signed.Size || f.published != nil && size == uint64(f.published.Size)) {
+		f.sealed[size] = true
+	}
+	return err
+}
+
+// seals wants what was signed and what is published to end in a seal.
+func (f *checkup) seals(context.Context) error {
+	if f.blind {
+		return nil // why, has been said
+	}
+	if f.signed.Size > 0 && f.signed.Size <= f.head.size && !f.sealed[f.signed.Size] {
+		f.found(f.memory, "the %d entries that were signed do not end in a seal of the others", f.signed.Size)
+	}
+	if f.published != nil && f.published.Size > 0 && !f.sealed[uint64(f.published.Size)] {
+		f.found("checkpoint", "its %d entries do not end in a seal of the others", f.published.Size)
+	}
+	return nil
+}
+
 // proofs verifies the proofs of the entries of a bundle, together.
 func (f *checkup) proofs(rows []row, entries []*entry.Entry) error {
 	if len(entries) == 0 {
@@ -576,7 +648,7 @@ func (f *checkup) proofs(rows []row, entries []*entry.Entry) error {
 	_, errs := f.cfg.Proofs.Chains(entries)
 	at := 0
 	for _, r := range rows {
-		if r.kind() == kindNone {
+		if !r.isEntry() {
 			continue
 		}
 		if at >= len(errs) {
@@ -596,17 +668,46 @@ func (f *checkup) overlay(ctx context.Context, level, index uint64, p uint8) ([]
 	if p == 0 {
 		width = layout.TileWidth
 	}
-	full := widthAt(level, index, f.tree.size)
-	if x, differs := f.tiles[fileKey{int(level), index, full}]; differs && uint64(len(x.data)) >= width*tlog.HashSize {
+	k := fileKey{int(level), index, max(width, widthAt(level, index, f.head.size))}
+	if x, differs := f.tiles[k]; differs {
 		return x.data[:width*tlog.HashSize], nil
 	}
-	return f.readTile(ctx, fileKey{int(level), index, width})
+	data, err := f.readTile(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	return data[:width*tlog.HashSize], nil
+}
+
+// edges compares the last tiles of what was signed and of what is published, which are narrower files while the tree
+// is larger: those who have that checkpoint read them.
+func (f *checkup) edges(ctx context.Context) error {
+	sizes := []uint64{f.signed.Size}
+	if f.published != nil {
+		sizes = append(sizes, uint64(f.published.Size))
+	}
+	for _, size := range sizes {
+		if size >= f.head.size {
+			continue // these are the tree's last ones, or there are none
+		}
+		for level := uint64(0); size>>(8*level) > 0; level++ {
+			nodes := size >> (8 * level)
+			k := fileKey{int(level), nodes / layout.TileWidth, nodes % layout.TileWidth}
+			if _, known := f.tiles[k]; k.width == 0 || known || k.width == widthAt(level, k.index, f.head.size) {
+				continue
+			}
+			if want, err := f.overlay(ctx, level, k.index, uint8(k.width)); err == nil { // else that has been said
+				f.compareTile(ctx, k, want)
+			}
+		}
+	}
+	return nil
 }
 
 // rootOf is the root of so many entries as the tiles should be, in words where it cannot be computed.
 func (f *checkup) rootOf(ctx context.Context, size uint64) (tlog.Hash, error) {
-	if size > f.tree.size {
-		return tlog.Hash{}, fmt.Errorf("the tree has only %d", f.tree.size)
+	if size > f.head.size {
+		return tlog.Hash{}, fmt.Errorf("the tree has only %d", f.head.size)
 	}
 	return rootAt(ctx, size, f.overlay)
 }
@@ -614,11 +715,11 @@ func (f *checkup) rootOf(ctx context.Context, size uint64) (tlog.Hash, error) {
 // roots compares the tree with what was signed. What was found is repaired only if that makes the tree one
 // that continues it.
 func (f *checkup) roots(ctx context.Context) error {
-	root, err := f.rootOf(ctx, f.tree.size)
+	root, err := f.rootOf(ctx, f.head.size)
 	signed, signedErr := f.rootOf(ctx, f.signed.Size)
 	continues := signedErr == nil && signed == f.signed.Root
 	if !continues {
-		f.found("guard.db", "the first %d entries do not hash to the root that was signed (%v)", f.signed.Size, signedErr)
+		f.found(f.memory, "the first %d entries do not hash to the root that was signed (%v)", f.signed.Size, signedErr)
 	}
 	if f.published != nil {
 		if r, err := f.rootOf(ctx, uint64(f.published.Size)); err != nil || r != f.published.Root {
@@ -626,27 +727,23 @@ func (f *checkup) roots(ctx context.Context) error {
 			f.found("checkpoint", "the first %d entries do not hash to its root (%v)", f.published.Size, err)
 		}
 	}
-	if err == nil && root != f.tree.root && continues {
+	if err == nil && root != f.head.root && continues {
 		f.found(stateFile, "has another root than the entries; they continue what was signed")
-		f.badState, f.tree.root = true, root
-	} else if err != nil || root != f.tree.root {
+		f.badState, f.head.root = true, root
+	} else if err != nil || root != f.head.root {
 		f.found(stateFile, "the entries do not hash to its root (%v)", err)
 	}
-	f.whole = err == nil && continues && root == f.tree.root
+	f.whole = err == nil && continues && root == f.head.root
 	return nil
 }
 
 // write writes the tiles and the state of the tree.
-func (f *checkup) write(context.Context) error {
+func (f *checkup) write(ctx context.Context) error {
 	if !f.repair || !f.whole {
 		return nil // or nothing says that they would be right
 	}
 	for k, x := range f.tiles {
-		path := filepath.Join(f.cfg.TreeDir, filepath.FromSlash(k.String()))
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return err
-		}
-		if err := durable.Write(path, x.data, 0o644); err != nil {
+		if err := f.tree.WriteTile(ctx, uint64(k.level), k.index, uint8(k.width%layout.TileWidth), x.data); err != nil {
 			return err
 		}
 		x.finding.Repaired = true
@@ -654,10 +751,7 @@ func (f *checkup) write(context.Context) error {
 	if !f.badState {
 		return nil
 	}
-	raw, err := json.Marshal(treeState{Size: f.tree.size, Root: f.tree.root[:]})
-	if err == nil {
-		err = durable.Write(filepath.Join(f.cfg.TreeDir, filepath.FromSlash(stateFile)), raw, 0o644)
-	}
+	err := f.tree.WriteState(ctx, storage.State{Size: f.head.size, Root: f.head.root})
 	for _, x := range f.findings {
 		if x.Where == stateFile {
 			x.Repaired = err == nil
@@ -700,21 +794,20 @@ func (f *checkup) writeRows(ctx context.Context) error {
 	if !write {
 		return nil
 	}
-	return f.index.rewrite(ctx, f.rows, f.tree.size)
+	return f.index.rewrite(ctx, f.rows, f.head.size)
 }
 
-// uniqueness looks at the index as a whole.
-func (f *checkup) uniqueness(ctx context.Context) error {
+// wholeIndex looks at the index as a whole.
+func (f *checkup) wholeIndex(ctx context.Context) error {
 	if f.index == nil {
-		f.found(indexFile, "whether the tree keeps the log's rules was not looked at: that needs the index")
-		return nil
+		return nil // it has been said
 	}
 	if next, n, err := f.index.extent(ctx); err != nil {
 		return err
-	} else if state, err := readTreeState(f.cfg.TreeDir); err == nil && next > max(state.Size, f.tree.size) {
+	} else if state, err := f.tree.State(ctx); err == nil && next > max(state.Size, f.head.size) {
 		x := f.found(indexFile, "has rows that no entry stands for: %d rows, the last is of entry %d", n, next-1)
 		if f.repair && f.whole {
-			if err := f.index.rewrite(ctx, nil, f.tree.size); err != nil {
+			if err := f.index.rewrite(ctx, nil, f.head.size); err != nil {
 				return err
 			}
 			x.Repaired = true
@@ -730,11 +823,6 @@ func (f *checkup) uniqueness(ctx context.Context) error {
 			}
 			x.Repaired = true
 		}
-	}
-	if err := f.index.contradiction(ctx); errors.Is(err, errContradiction) {
-		f.found("tree", "%v", err)
-	} else if err != nil {
-		return err
 	}
 	return nil
 }
@@ -765,9 +853,12 @@ func (f *checkup) others(ctx context.Context) error {
 			return f.index.exists(ctx, ofBuilds+" AND request = ? AND tag = ?", v[0], v[1])
 		}, "", "the contradiction about the build %x, of which there is no entry"},
 	} {
-		db, err := of.owned.OpenReader(ctx, filepath.Join(f.cfg.StateDir, of.name), 1, "the log makes one when it starts")
+		db, err := f.readKept(ctx, &of.owned, of.name)
 		if err != nil {
 			f.found(of.name, "%v", err)
+			continue
+		}
+		if db == nil { // of a log that keeps nothing yet
 			continue
 		}
 		err = f.refers(ctx, db, of.name, of.query, of.what, of.drop, of.refer)
@@ -810,12 +901,20 @@ func (f *checkup) refers(ctx context.Context, db sqlite.Querier, name, query, wh
 	return nil
 }
 
+// readKept opens what is kept beside the tree for looking.
+func (f *checkup) readKept(ctx context.Context, of *sqlite.Owned, file string) (*sql.DB, error) {
+	if c := f.cfg.Cluster; c != nil {
+		return keptDatabase.Peek(ctx, c.Tree.Database, f.cfg.Origin, c.Tree.AddDeadline)
+	}
+	return of.OpenReader(ctx, filepath.Join(f.cfg.StateDir, file), 1, "the log makes one when it starts")
+}
+
 func (f *checkup) drop(ctx context.Context, name, query string, v [][]byte) error {
 	of := openingsDatabase
 	if strings.HasPrefix(name, buildsFile) {
 		of = buildsDatabase
 	}
-	db, err := of.Open(ctx, filepath.Join(f.cfg.StateDir, name), false)
+	db, err := openKeptIn(ctx, &f.cfg, &of, name)
 	if err != nil {
 		return err
 	}

@@ -1,18 +1,20 @@
 package log
 
 import (
-	"encoding/json"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
-	"github.com/transparency-dev/tessera"
 	"golang.org/x/mod/sumdb/tlog"
 
+	"cratelog/entry"
 	"cratelog/internal/testlog"
+	"cratelog/log/storage"
 )
 
 func (w *world) fsck(repair bool) []Finding {
@@ -39,7 +41,7 @@ func (w *world) treeFile(name string) string {
 // repaired, and the log is as before; the rest is left as it is.
 func TestFsckFindsAndRepairs(t *testing.T) {
 	t.Parallel()
-	w, l, _ := filled(t, 300)
+	w, l, _ := filled(t, 299)
 	if findings := w.fsck(false); len(findings) > 0 {
 		t.Errorf("of a running log that is in order: %v", findings)
 	}
@@ -129,7 +131,7 @@ func TestFsckFindsAndRepairs(t *testing.T) {
 			// The witnesses know it, so it must be the same log to the last entry.
 			l := w.open()
 			eventually(t, "it is published", func() bool { return l.published.head().size == 300 })
-			for i := range uint64(300) {
+			for i := range uint64(299) {
 				testlog.Must(l.bundle(t.Context(), i, l.published.head()))
 			}
 			e, raw := w.good("c53", "1.0.0")
@@ -143,6 +145,44 @@ func TestFsckFindsAndRepairs(t *testing.T) {
 	w.t = t
 }
 
+// TestFsckRepairsTheEdgeThatWasBuiltOn: the last tile of what is published rots, and the next entry is put behind it. The
+// tree is larger then than what was signed, so that two files are wrong.
+func TestFsckRepairsTheEdgeThatWasBuiltOn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	l := w.openUnclosed()
+	w.fill(l, "a", 2)
+	head := l.published.head()
+	edge := fmt.Sprintf("tile/0/000.p/%d", head.size)
+	w.flip(edge, 40)
+	next, _ := w.good("b", "1.0.0")
+	at := w.sneak(l, next)
+	eventually(t, "it is integrated", func() bool {
+		s := testlog.Must(l.tree.State(t.Context()))
+		return s.Size > at
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if l.Close(ctx) == nil { // it is halted
+		t.Error("what was put behind it was published")
+	}
+	wider := fmt.Sprintf("tile/0/000.p/%d", testlog.Must(treeIn(w.cfg.TreeDir).State(t.Context())).Size)
+	if got := places(w.fsck(false)); !strings.Contains(got, edge) || !strings.Contains(got, wider) || edge == wider {
+		t.Errorf("found %s, want %s and %s", got, edge, wider)
+	}
+	w.fsck(true)
+	if findings := w.fsck(false); len(findings) > 0 {
+		t.Fatalf("after the repair: %v", findings)
+	}
+	l = w.open()
+	eventually(t, "the entry is published", func() bool { return l.published.head().size > at })
+	testlog.Must(l.bundle(t.Context(), at, l.published.head()))
+	if h := l.health(); !h.OK {
+		t.Errorf("health: %+v", h.Problems)
+	}
+	w.closeLog(l)
+}
+
 // rotTheEdge is a rotten tile on which Tessera has built: the tree's state has its root.
 func (w *world) rotTheEdge() {
 	w.t.Helper()
@@ -151,9 +191,7 @@ func (w *world) rotTheEdge() {
 	for _, k := range edgeOf(300) {
 		edge[k.level] = testlog.Must(os.ReadFile(w.treeFile(k.String())))
 	}
-	root := edge.root()
-	raw := testlog.Must(json.Marshal(treeState{Size: 300, Root: root[:]}))
-	fatalIf(w.t, os.WriteFile(w.treeFile(".state/treeState"), raw, 0o644))
+	fatalIf(w.t, treeIn(w.cfg.TreeDir).WriteState(w.t.Context(), storage.State{Size: 300, Root: edge.root()}))
 }
 
 func places(findings []Finding) string {
@@ -165,24 +203,25 @@ func places(findings []Finding) string {
 	return strings.Join(slices.Compact(all), " ")
 }
 
-// TestFsckFindsWhatAdmissionMustHaveStopped: a proof that does not hold, two checksums of one version, and
-// what is no entry.
+// TestFsckFindsWhatAdmissionMustHaveStopped: a proof that does not hold, what is no entry, and a seal that is wrong
+// but for its place. That an entry is void is no fault of the disk.
 func TestFsckFindsWhatAdmissionMustHaveStopped(t *testing.T) {
 	t.Parallel()
 	w, l := openWorld(t)
 	w.fill(l, "a", 1)
-	second := testEntry(t, testCrate(t, "a0", "1.0.0", "other"), "a0", "1.0.0", 1)
-	for _, data := range [][]byte{marshal(second), []byte("not an entry")} {
-		testlog.Must(l.appender(t.Context(), tessera.NewEntry(data))())
-	}
-	eventually(t, "it is published", func() bool { return l.published.head().size == 3 })
 	w.closeLog(l)
-	w.closeLog(w.open()) // for the index
+	second := testEntry(t, testCrate(t, "a0", "1.0.0", "other"), "a0", "1.0.0", 1)
+	void := testEntry(t, testCrate(t, "a0", "1.0.0", "void"), "a0", "1.0.0", 1)
+	w.proofs.believe(void)
+	growWith(t, w.cfg.TreeDir, marshal(second), []byte("not an entry"), marshal(void),
+		testlog.Must((&entry.Seal{Rules: entry.Rules, Size: 5}).Marshal()), testlog.Must((&entry.Seal{Size: 5}).Marshal()))
+	l = w.openUnclosed() // for the index
+	l.Close(expired())
 	findings := w.fsck(true)
-	if places(findings) != "entry 1 entry 2 tree" || slices.ContainsFunc(findings, func(f Finding) bool { return f.Repaired }) {
+	if places(findings) != "entry 2 entry 3 entry 5" || slices.ContainsFunc(findings, func(f Finding) bool { return f.Repaired }) {
 		t.Errorf("%v", findings)
 	}
-	for _, words := range []string{"entry 1: its proof does not verify", "entry 2: the tree contradicts itself", "with two checksums", "is no entry"} {
+	for _, words := range []string{"entry 2: its proof does not verify", "entry 3: the tree contradicts itself", "the seal at 5 names the root 000"} {
 		if !strings.Contains(fmt.Sprint(findings), words) {
 			t.Errorf("want %q in %v", words, findings)
 		}
@@ -203,8 +242,8 @@ func TestFsckOfAnOldCopyRepairsNothing(t *testing.T) {
 	w.closeLog(l)
 	newer := w.snapshot()
 	for name, words := range map[string][]string{
-		"tree":  {"the tree has 2 entries, but 4 were signed: it is an old copy", "do not hash to the root that was signed (the tree has only 2)"},
-		"state": {"remembers 2 entries, but 4 are published: it is an old copy"},
+		"tree":  {"the tree has 4 entries, but 8 were signed: it is an old copy", "do not hash to the root that was signed (the tree has only 4)"},
+		"state": {"remembers 4 entries, but 8 are published: it is an old copy"},
 	} {
 		newer()
 		dir := map[string]string{"tree": w.cfg.TreeDir, "state": w.cfg.StateDir}[name]
@@ -248,8 +287,8 @@ func TestFsckOfAnotherTreeRepairsNothing(t *testing.T) {
 // TestFsckKeepsWhatItCannotJudge: openings do not follow from the tree. They are dropped only where every
 // entry has been read and has its row.
 func TestFsckKeepsWhatItCannotJudge(t *testing.T) {
-	w, l, _ := filled(t, 300)
-	for _, idx := range []int{5, 299} {
+	w, l, _ := filled(t, 299)
+	for _, idx := range []int{5, 298} {
 		r := testlog.Must(l.index.rows(t.Context(), "WHERE idx = ?", idx))[0]
 		testlog.Must(l.openings.db.Exec("INSERT INTO openings VALUES (?, zeroblob(32), 1, x'00')", r.identity[:]))
 	}
@@ -280,7 +319,7 @@ func TestFsckKeepsWhatItCannotJudge(t *testing.T) {
 
 // TestFsckRepairsMoreTilesThanFit takes several runs, of which each repairs some.
 func TestFsckRepairsMoreTilesThanFit(t *testing.T) {
-	w, l, _ := filled(t, 300)
+	w, l, _ := filled(t, 299)
 	w.closeLog(l)
 	fatalIf(t, os.RemoveAll(w.treeFile("tile/0")))
 	fatalIf(t, os.RemoveAll(w.treeFile("tile/1")))
@@ -312,7 +351,7 @@ func TestFsckDoesNotMakeThePublishedTreeSmaller(t *testing.T) {
 	fatalIf(t, os.CopyFS(w.cfg.StateDir, os.DirFS(kept)))
 	fatalIf(t, os.Remove(w.treeFile(stateFile)))
 	findings := w.fsck(true)
-	if s, err := readTreeState(w.cfg.TreeDir); err != nil || s.Found {
+	if s, err := treeIn(w.cfg.TreeDir).State(t.Context()); err != nil || s.Found {
 		t.Errorf("the state of a tree of %d entries was written (%v): %v", s.Size, err, findings)
 	}
 }

@@ -3,7 +3,6 @@ package log
 import (
 	"bytes"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -18,7 +17,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 
-	"cratelog/internal/sqlite"
+	"cratelog/log/storage"
 )
 
 // ErrRollback says that the tree is not a continuation of what this log has
@@ -33,7 +32,7 @@ type Key struct {
 }
 
 // guard is the log's checkpoint signer. It remembers, in a database that is
-// not in the tree's directory, the largest tree head that it signed, and
+// apart from the tree, the largest tree head that it signed, and
 // signs only heads that are proved to extend it. It is the signer of the first
 // key; those of the others, from [guard.others], hand out what it has signed
 // with them.
@@ -47,13 +46,21 @@ type guard struct {
 	halt   func(error)             // called with every ErrRollback; may be nil
 	permit func(size uint64) error // whether the witnesses were asked; may be nil
 	signed func(head string)       // called with every text that was signed, before the signatures leave; may be nil
-	db     *sql.DB
+	store  *guardStore             // nil: nothing is signed
+
+	seal  func(size uint64) ([]byte, error) // the seal that a tree must end in, computed anew; nil: any tree is signed
+	pace  time.Duration                     // the least time to pass before a tree is signed again
+	meter *meter                            // may be nil
 
 	signing sync.Mutex // held while Sign is under way, which a key elsewhere may make long
 
+	unsure []mark // owned by signing; heads of which it is not known whether they were written
+
 	mu      sync.Mutex
 	head    mark      // owned by mu, written with signing held too; equal to the database's row
-	refusal error     // owned by mu; of the latest Sign, nil when it signed or a key could not
+	grew    time.Time // owned by mu; when head was first signed; zero: before the start
+	tried   time.Time // owned by mu; when head was signed last
+	refusal error     // owned by mu; of the latest Sign that was not too early, nil when it signed or a key could not
 	ailing  error     // owned by mu; why a key could not sign in the latest Sign
 	asked   time.Time // owned by mu; since when the keys are asked; zero while they are not
 	last    released  // owned by mu
@@ -79,194 +86,105 @@ type mark struct {
 	Note []byte
 }
 
+func (m mark) same(o mark) bool { return m.Size == o.Size && m.Root == o.Root }
+
 var _ note.Signer = &guard{}
 
-// A rollback journal leaves one file when the log is stopped. Each commit is one
-// transaction a checkpoint: speed does not matter here.
-var guardDatabase = sqlite.Owned{
-	ID: 0x63726c67, Version: 2, Schema: guardSchema + frozenSchema, Journal: "delete", Conns: 1,
-	What: "a log's guard.db",
-	Advice: "use the state directory of this log; a log of an earlier build cannot go on with this one: finish it " +
-		"with that build, or start a new log under a new origin",
-	Damaged: "this log cannot know what it has signed, and must go on under a new origin",
-}
-
-const guardSchema = `
-CREATE TABLE guard (
-	id     INTEGER PRIMARY KEY CHECK (id = 1),
-	origin TEXT NOT NULL,
-	size   INTEGER NOT NULL,
-	root   BLOB NOT NULL,
-	note   BLOB
-) STRICT;
-CREATE TABLE key (
-	vkey  TEXT PRIMARY KEY,
-	added INTEGER NOT NULL, -- POSIX seconds
-	ended INTEGER           -- when it was taken out of the settings; NULL while it signs
-) STRICT;
-`
-
-// openGuard opens the memory of the guard and compares it with the tree in
-// treeDir, before anything may write there. The memory is created only
-// together with the tree. It returns what changed about the keys, in words.
-func openGuard(ctx context.Context, path, treeDir string, keys []Key, tiles tclient.TileFetcherFunc) (*guard,
+// openGuard compares what is remembered with the tree, before anything may write there. The first mark is made only
+// together with the tree. It returns what changed about the keys, in words. The store is closed with the guard.
+func openGuard(ctx context.Context, store *guardStore, tree storage.Tree, keys []Key, tiles tclient.TileFetcherFunc) (*guard,
 	[]string, error) {
-	db, err := guardDatabase.Open(ctx, path, false)
+	g := &guard{keys: keys, origin: keys[0].Name(), tiles: tiles, store: store}
+	changed, err := g.load(ctx, tree)
 	if err != nil {
-		return nil, nil, err
-	}
-	g := &guard{keys: keys, origin: keys[0].Name(), tiles: tiles, db: db}
-	changed, err := g.load(ctx, path, treeDir)
-	if err != nil {
-		db.Close()
+		store.close()
 		return nil, nil, err
 	}
 	return g, changed, nil
 }
 
-func (g *guard) load(ctx context.Context, path, treeDir string) (changed []string, err error) {
-	state, err := readTreeState(treeDir)
+func (g *guard) load(ctx context.Context, tree storage.Tree) (changed []string, err error) {
+	state, err := tree.State(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var origin string
-	var size int64
-	var root []byte
-	err = g.db.QueryRowContext(ctx, "SELECT origin, size, root, note FROM guard").Scan(&origin, &size, &root, &g.head.Note)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, g.inception(ctx, path, treeDir, state)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	added, ended, err := g.compareKeys(ctx, path, origin)
+	known, err := g.store.load(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if size < 0 || copy(g.head.Root[:], root) != tlog.HashSize {
-		return nil, fmt.Errorf("%s is damaged: %s", path, guardDatabase.Damaged)
+	if known == nil {
+		return nil, g.inception(ctx, tree, state)
 	}
-	g.head.Size = uint64(size)
-	if err := g.loadFrozen(ctx); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	if err := g.checkTree(ctx, treeDir, state); err != nil {
+	added, ended, err := g.compareKeys(known)
+	if err != nil {
 		return nil, err
 	}
-	return g.recordKeys(ctx, added, ended)
+	g.head, g.frozen = known.head, known.frozen
+	if err := g.checkTree(ctx, tree, state); err != nil {
+		return nil, err
+	}
+	for _, vkey := range added {
+		changed = append(changed, "signs from now on: "+vkey)
+	}
+	for _, vkey := range ended {
+		changed = append(changed, "signs no more: "+vkey)
+	}
+	return changed, g.store.changeKeys(ctx, added, ended)
 }
 
 // compareKeys tells which keys of the settings are new, and which were taken out. At least one must be
 // a key that signs already: keys change one after the other, and the memory of another log is refused.
-func (g *guard) compareKeys(ctx context.Context, path, origin string) (added, ended []string, err error) {
-	rows, err := g.db.QueryContext(ctx, "SELECT vkey FROM key WHERE ended IS NULL ORDER BY added, vkey")
-	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", path, err)
-	}
-	defer rows.Close()
-	var known []string
-	for rows.Next() {
-		var vkey string
-		if err := rows.Scan(&vkey); err != nil {
-			return nil, nil, err
-		}
-		known = append(known, vkey)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, nil, err
-	}
+func (g *guard) compareKeys(known *remembered) (added, ended []string, err error) {
 	for _, k := range g.keys {
-		if !slices.Contains(known, k.VKey) {
+		if !slices.Contains(known.keys, k.VKey) {
 			added = append(added, k.VKey)
 		}
 	}
-	for _, vkey := range known {
+	for _, vkey := range known.keys {
 		if !slices.ContainsFunc(g.keys, func(k Key) bool { return k.VKey == vkey }) {
 			ended = append(ended, vkey)
 		}
 	}
-	if origin != g.origin || len(ended) == len(known) {
+	if known.origin != g.origin || len(ended) == len(known.keys) {
 		return nil, nil, fmt.Errorf("%s belongs to the log %q with the keys %s, and the settings name %q with none of "+
-			"them: use the "+
-			"state directory of this log. To change a log's key, let the old and the new one sign for a while",
-			path, origin, strings.Join(known, " "), g.origin)
+			"them: %s. To change a log's key, let the old and the new one sign for a while",
+			g.store.name, known.origin, strings.Join(known.keys, " "), g.origin, g.store.find)
 	}
 	return added, ended, nil
 }
 
-func (g *guard) recordKeys(ctx context.Context, added, ended []string) (changed []string, err error) {
-	tx, err := g.db.BeginTx(ctx, nil)
-	if err != nil {
-		return nil, err
-	}
-	defer tx.Rollback()
-	now := time.Now().Unix()
-	for _, vkey := range added {
-		_, err := tx.ExecContext(ctx, "INSERT INTO key (vkey, added, ended) VALUES (?, ?, NULL) "+
-			"ON CONFLICT (vkey) DO UPDATE SET ended = NULL", vkey, now)
-		if err != nil {
-			return nil, err
-		}
-		changed = append(changed, "signs from now on: "+vkey)
-	}
-	for _, vkey := range ended {
-		if _, err := tx.ExecContext(ctx, "UPDATE key SET ended = ? WHERE vkey = ?", now, vkey); err != nil {
-			return nil, err
-		}
-		changed = append(changed, "signs no more: "+vkey)
-	}
-	return changed, tx.Commit()
-}
-
 // inception writes the first mark, of the empty tree. A tree with entries and
 // no memory of signing is refused: it is a copy, or the state was lost.
-func (g *guard) inception(ctx context.Context, path, treeDir string, state treeState) error {
+func (g *guard) inception(ctx context.Context, tree storage.Tree, state storage.State) error {
 	if state.Size > 0 {
-		return fmt.Errorf("%w: the tree in %s has %d entries, but %s remembers no checkpoint: use the state directory that belongs "+
-			"to this tree; if it is lost, start a new log under a new origin", ErrRollback, treeDir, state.Size, path)
+		return g.store.forgot(tree, state)
 	}
 	g.head = mark{Root: tlog.Hash(rfc6962.DefaultHasher.EmptyRoot())}
-	tx, err := g.db.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer tx.Rollback()
-	_, err = tx.ExecContext(ctx, "INSERT INTO guard (id, origin, size, root, note) VALUES (1, ?, 0, ?, NULL)",
-		g.origin, g.head.Root[:])
-	if err != nil {
-		return err
-	}
-	for _, k := range g.keys {
-		if _, err := tx.ExecContext(ctx, "INSERT INTO key (vkey, added, ended) VALUES (?, ?, NULL)", k.VKey,
-			time.Now().Unix()); err != nil {
-			return err
-		}
-	}
-	return tx.Commit()
+	return g.store.begin(ctx, g.origin, g.head, g.keys)
 }
 
 // checkTree compares the mark with the tree on the disk.
-func (g *guard) checkTree(ctx context.Context, treeDir string, state treeState) error {
+func (g *guard) checkTree(ctx context.Context, tree storage.Tree, state storage.State) error {
 	if !state.Found && g.head.Size > 0 {
-		return fmt.Errorf("%w: %s holds no tree, but this log has signed a checkpoint of %d entries: give it the right directory; "+
-			"if the tree is lost, start a new log under a new origin", ErrRollback, treeDir, g.head.Size)
+		return fmt.Errorf("%w: %v is not there, but this log has signed a checkpoint of %d entries: give it the right place; "+
+			"if the tree is lost, start a new log under a new origin", ErrRollback, tree, g.head.Size)
 	}
 	if state.Size < g.head.Size {
-		return fmt.Errorf("%w: the tree in %s was rolled back to %d entries, but this log has signed a checkpoint of %d: put the newer "+
-			"tree back; if it is lost, start a new log under a new origin", ErrRollback, treeDir, state.Size, g.head.Size)
+		return fmt.Errorf("%w: %v was rolled back to %d entries, but this log has signed a checkpoint of %d: put the newer "+
+			"tree back; if it is lost, start a new log under a new origin", ErrRollback, tree, state.Size, g.head.Size)
 	}
 	if !state.Found {
 		return nil
 	}
-	for _, want := range []mark{{Size: state.Size, Root: tlog.Hash(state.Root)}, g.head} {
+	for _, want := range []mark{{Size: state.Size, Root: state.Root}, g.head} {
 		got, err := rootAt(ctx, want.Size, g.tiles)
 		if err != nil {
-			return fmt.Errorf("the tree in %s is damaged: %w; \"logd fsck -repair\" makes tiles of the entries", treeDir, err)
+			return fmt.Errorf("%v is damaged: %w; \"logd fsck -repair\" makes tiles of the entries", tree, err)
 		}
 		if got != want.Root {
-			return fmt.Errorf("%w: in the tree of %s the first %d entries have the root %s, but %s is on record: it is another log's "+
+			return fmt.Errorf("%w: in %v the first %d entries have the root %s, but %s is on record: it is another log's "+
 				"tree, or it was changed; give this log its own directory, or if it is that, run \"logd fsck -repair\"",
-				ErrRollback, treeDir, want.Size, got, want.Root)
+				ErrRollback, tree, want.Size, got, want.Root)
 		}
 	}
 	return nil
@@ -311,6 +229,10 @@ func (g *guard) Sign(msg []byte) ([]byte, error) {
 	defer g.signing.Unlock()
 	sigs, err := g.sign(context.Background(), msg)
 	g.mu.Lock()
+	if errors.Is(err, ErrEarly) {
+		g.mu.Unlock()
+		return nil, err
+	}
 	g.refusal, g.ailing, g.asked, g.last = err, nil, time.Time{}, released{}
 	if errors.Is(err, errKey) {
 		g.refusal, g.ailing = nil, err
@@ -352,6 +274,9 @@ func (g *guard) sign(ctx context.Context, msg []byte) ([][]byte, error) {
 	if err := g.checkNext(ctx, next); err != nil {
 		return nil, err
 	}
+	if err := g.checkSeal(ctx, next); err != nil {
+		return nil, err
+	}
 	sigs, signers, err := g.signWithAll(msg)
 	if err != nil {
 		return nil, err
@@ -390,6 +315,43 @@ func (g *guard) problems() []string {
 		return []string{g.ailing.Error()}
 	case !g.asked.IsZero() && wait > slowKey:
 		return []string{fmt.Sprintf("%v: it was asked %v ago and has not answered yet", errKey, wait.Round(time.Second))}
+	}
+	return nil
+}
+
+// ErrEarly is wrapped by the refusals that are part of every day: Tessera asks for a signature of whatever tree
+// there is, and asks again. Its messages by klog have this text, and are of no use to anybody.
+var ErrEarly = errors.New("it is too early to sign")
+
+// checkSeal demands that the tree ends in a seal of its other leaves' map, and that it was not signed a moment ago.
+func (g *guard) checkSeal(ctx context.Context, next mark) error {
+	if next.Size == 0 || g.seal == nil {
+		return nil
+	}
+	if next.Size == g.head.Size && time.Since(g.tried) < g.pace {
+		return fmt.Errorf("guard: %w a second time", ErrEarly)
+	}
+	if g.meter != nil {
+		defer g.meter.measure()()
+	}
+	leaf, err := g.seal(next.Size)
+	if errors.Is(err, errUnsealed) {
+		return fmt.Errorf("guard: %w: %w", ErrEarly, err)
+	}
+	if err != nil {
+		return fmt.Errorf("guard: %w", err)
+	}
+	pb, err := tclient.NewProofBuilder(ctx, next.Size, g.tiles)
+	if err != nil {
+		return fmt.Errorf("guard: %w", err)
+	}
+	p, err := pb.InclusionProof(ctx, next.Size-1)
+	if err != nil {
+		return fmt.Errorf("guard: %w", err)
+	}
+	hash := rfc6962.DefaultHasher.HashLeaf(leaf)
+	if proof.VerifyInclusion(rfc6962.DefaultHasher, next.Size-1, next.Size, hash, p, next.Root[:]) != nil {
+		return fmt.Errorf("guard: %w: %w", ErrEarly, errUnsealed) // another leaf stands where the seal was to be
 	}
 	return nil
 }
@@ -435,21 +397,62 @@ func (g *guard) checkConsistency(ctx context.Context, old, next mark) error {
 	return nil
 }
 
-// remember writes the mark as a compare-and-swap on the one that is in memory.
+// remember writes the mark as a compare-and-swap on the one that is in memory. Only what is known to be written is
+// signed. An answer of a database that got lost says nothing: the mark may be there, or may still come to be there.
 func (g *guard) remember(ctx context.Context, next mark) error {
-	res, err := g.db.ExecContext(ctx,
-		"UPDATE guard SET size = ?, root = ?, note = ? WHERE id = 1 AND size = ? AND root = ?",
-		int64(next.Size), next.Root[:], next.Note, int64(g.head.Size), g.head.Root[:])
-	if err != nil {
-		return fmt.Errorf("guard: cannot remember what is to be signed: %w", err)
+	if l := g.store.lease; l != nil {
+		if err := l.valid(); err != nil {
+			return fmt.Errorf("guard: %w", err)
+		}
 	}
-	if n, err := res.RowsAffected(); err != nil || n != 1 {
-		return fmt.Errorf("guard: another process changed the guard's database (%d rows, error %v)", n, err)
+	old := g.head
+	for range 2 {
+		written, err := g.store.swap(ctx, old, next)
+		if err == nil && written {
+			g.advance(next)
+			return nil
+		}
+		if err != nil {
+			g.unsure = append(slices.DeleteFunc(g.unsure, next.same), next)
+			err = fmt.Errorf("guard: cannot remember what is to be signed: %w", err)
+			if !g.store.shared {
+				return err
+			}
+		}
+		if err == nil {
+			if lost := g.store.dispossessed(ctx); lost != nil {
+				return fmt.Errorf("guard: %w", lost)
+			}
+		}
+		now, readErr := g.store.load(ctx)
+		switch {
+		case readErr != nil:
+			return errors.Join(err, readErr)
+		case now == nil:
+			return fmt.Errorf("guard: %s has lost what it remembered", g.store.name)
+		case err != nil && now.head.same(next): // it is there; but the next statement says whether it is ours to sign
+			old = next
+			continue
+		case err != nil && now.head.same(g.head):
+			return err
+		case slices.ContainsFunc(g.unsure, now.head.same):
+			g.advance(now.head)
+			return fmt.Errorf("guard: %w: an earlier mark, of which nobody knew, is there", ErrEarly)
+		}
+		return fmt.Errorf("guard: another process changed %s: it has a mark of %d entries, and %d were signed here last",
+			g.store.name, now.head.Size, g.head.Size)
 	}
+	return fmt.Errorf("guard: %s does not say what it remembers", g.store.name)
+}
+
+// advance takes note of what is written.
+func (g *guard) advance(next mark) {
 	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.tried = time.Now(); g.head.Size != next.Size {
+		g.grew, g.unsure = g.tried, nil
+	}
 	g.head = next
-	g.mu.Unlock()
-	return nil
 }
 
 // signed is a signer that already has the signature.
@@ -467,11 +470,18 @@ func (g *guard) mark() (mark, error) {
 	return g.head, g.refusal
 }
 
+// latest returns the size that was signed last, and when that was first done.
+func (g *guard) latest() (size uint64, grew time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.head.Size, g.grew
+}
+
 func (g *guard) close() error {
 	g.signing.Lock()
 	defer g.signing.Unlock()
-	if g.db == nil { // of a copy for reading
+	if g.store == nil { // of a copy for reading
 		return nil
 	}
-	return g.db.Close()
+	return g.store.close()
 }

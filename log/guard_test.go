@@ -3,6 +3,7 @@ package log
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -18,7 +19,10 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 
 	"cratelog/entry"
+	"cratelog/internal/clustertest"
+	"cratelog/internal/durable"
 	"cratelog/internal/testlog"
+	"cratelog/log/storage"
 	"cratelog/proofcheck"
 )
 
@@ -68,19 +72,19 @@ func TestARolledBackTreeIsRefused(t *testing.T) {
 	t.Run("only the tree state", func(t *testing.T) {
 		now := testlog.Must(os.ReadFile(stateFile))
 		fatalIf(t, os.WriteFile(stateFile, old, 0o644))
-		w.wantNoOpen(ErrRollback, "was rolled back to 1 entries, but this log has signed a checkpoint of 3", "start a new log under a new origin")
+		w.wantNoOpen(ErrRollback, "was rolled back to 2 entries, but this log has signed a checkpoint of 6", "start a new log under a new origin")
 		fatalIf(t, os.WriteFile(stateFile, now, 0o644))
 	})
 	t.Run("the whole directory", func(t *testing.T) {
 		right := w.cfg.TreeDir
 		w.cfg.TreeDir = oldTree
-		w.wantNoOpen(ErrRollback, "was rolled back to 1 entries")
+		w.wantNoOpen(ErrRollback, "was rolled back to 2 entries")
 		w.cfg.TreeDir = right
 	})
 	t.Run("an empty directory", func(t *testing.T) {
 		right := w.cfg.TreeDir
 		w.cfg.TreeDir = filepath.Join(t.TempDir(), "empty")
-		w.wantNoOpen(ErrRollback, "holds no tree, but this log has signed a checkpoint of 3 entries")
+		w.wantNoOpen(ErrRollback, "is not there, but this log has signed a checkpoint of 6 entries")
 		if _, err := os.Stat(filepath.Join(w.cfg.TreeDir, ".state")); err == nil {
 			t.Error("a new tree was begun before the guard had looked")
 		}
@@ -89,7 +93,7 @@ func TestARolledBackTreeIsRefused(t *testing.T) {
 	t.Run("the state is lost", func(t *testing.T) {
 		right := w.cfg.StateDir
 		w.cfg.StateDir = filepath.Join(t.TempDir(), "empty")
-		w.wantNoOpen(ErrRollback, "has 3 entries, but", "remembers no checkpoint")
+		w.wantNoOpen(ErrRollback, "has 6 entries, but", "remembers no checkpoint")
 		w.cfg.StateDir = right
 	})
 	l = w.open() // with everything in its place it goes on
@@ -134,14 +138,23 @@ func TestATreeThatWasForkedBehindTheGuardIsRefused(t *testing.T) {
 			oldTree := copyDir(t, w.cfg.TreeDir)
 			w.fill(l, "b", 2)
 			w.closeLog(l)
-			growWithoutGuard(t, oldTree, 2+past)
+			growWithoutGuard(t, oldTree, 4+past)
 			w.cfg.TreeDir = oldTree
-			w.wantNoOpen(ErrRollback, "the first 3 entries have the root", "another log's tree, or it was changed")
+			w.wantNoOpen(ErrRollback, "the first 6 entries have the root", "another log's tree, or it was changed")
 		})
 	}
 }
 
 func growWithoutGuard(t *testing.T, dir string, n int) {
+	t.Helper()
+	var leaves [][]byte
+	for i := range n {
+		leaves = append(leaves, fmt.Appendf(nil, "forged %d", i))
+	}
+	growTree(t, dir, leaves)
+}
+
+func growTree(t *testing.T, dir string, leaves [][]byte) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -150,8 +163,8 @@ func growWithoutGuard(t *testing.T, dir string, n int) {
 	a, shutdown, _, err := tessera.NewAppender(ctx, driver, tessera.NewAppendOptions().WithCheckpointSigner(testlog.LogKey(testOrigin, "another")).
 		WithCheckpointInterval(100*time.Millisecond).WithBatching(1, time.Millisecond))
 	fatalIf(t, err)
-	for i := range n {
-		testlog.Must(a.Add(ctx, tessera.NewEntry(fmt.Appendf(nil, "forged %d", i)))())
+	for _, leaf := range leaves {
+		testlog.Must(a.Add(ctx, tessera.NewEntry(leaf))())
 	}
 	fatalIf(t, shutdown(ctx))
 }
@@ -166,7 +179,7 @@ func TestATreeExchangedUnderARunningLogHaltsIt(t *testing.T) {
 	old := testlog.Must(os.ReadFile(stateFile))
 	w.fill(l, "b", 2)
 	before := l.published.head()
-	fatalIf(t, os.WriteFile(stateFile, old, 0o644))
+	fatalIf(t, durable.Write(stateFile, old, 0o644))
 	e, c := w.good("c", "1.0.0")
 	if _, err := l.Submit(t.Context(), e, bytes.NewReader(c), nil); !errors.Is(err, ErrRollback) {
 		t.Errorf("got %v", err)
@@ -174,7 +187,7 @@ func TestATreeExchangedUnderARunningLogHaltsIt(t *testing.T) {
 	_, err := l.Submit(t.Context(), e, bytes.NewReader(c), nil)
 	wantRefusal(t, err, Halted, "")
 	eventually(t, "the guard has refused", func() bool { _, err := l.guard.mark(); return errors.Is(err, ErrRollback) })
-	if m, _ := l.guard.mark(); m.Size != 3 {
+	if m, _ := l.guard.mark(); m.Size != 6 {
 		t.Errorf("the guard signed %d entries", m.Size)
 	}
 	if !bytes.Equal(l.published.head().raw, before.raw) && l.published.head().size != before.size {
@@ -190,15 +203,15 @@ func TestATreeExchangedUnderARunningLogHaltsIt(t *testing.T) {
 // TestTheGuardSignsOnlyWhatExtendsItsMark feeds it every kind of message.
 func TestTheGuardSignsOnlyWhatExtendsItsMark(t *testing.T) {
 	t.Parallel()
+	for name, stores := range guardStores {
+		t.Run(name, func(t *testing.T) { signsOnlyWhatExtends(t, stores(t)) })
+	}
+}
+
+func signsOnlyWhatExtends(t *testing.T, store func() *guardStore) {
 	w := newWorld(t)
 	tree := newMemoryTree(300)
-	dir := t.TempDir()
-	ctx := t.Context()
-	open := func() *guard {
-		g := openedGuard(t, filepath.Join(dir, "guard.db"), w.cfg.keys(), tree)
-		return g
-	}
-	g := open()
+	g := guardOn(t, store(), w.cfg.keys(), tree)
 	defer func() { g.close() }()
 	sign := func(size int64, root tlog.Hash) error {
 		_, err := g.Sign([]byte(testlog.Head(testOrigin, size, root)))
@@ -244,7 +257,7 @@ func TestTheGuardSignsOnlyWhatExtendsItsMark(t *testing.T) {
 	}
 	fatalIf(t, g.close())
 	// The memory outlives the process: opened with a tree that has none of it.
-	if _, _, err := openGuard(ctx, filepath.Join(dir, "guard.db"), filepath.Join(dir, "none"), w.cfg.keys(), tree.readTile); !errors.Is(err, ErrRollback) {
+	if _, _, err := openGuard(t.Context(), store(), treeIn(filepath.Join(t.TempDir(), "none")), w.cfg.keys(), tree.readTile); !errors.Is(err, ErrRollback) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -253,12 +266,17 @@ func TestTheGuardSignsOnlyWhatExtendsItsMark(t *testing.T) {
 // was changed by somebody else, does not give the signature away.
 func TestNothingIsSignedThatIsNotRemembered(t *testing.T) {
 	t.Parallel()
+	for name, stores := range guardStores {
+		t.Run(name, func(t *testing.T) { signsOnlyWhatIsRemembered(t, stores(t)()) })
+	}
+}
+
+func signsOnlyWhatIsRemembered(t *testing.T, store *guardStore) {
 	w := newWorld(t)
 	tree := newMemoryTree(10)
-	dir := t.TempDir()
-	g := openedGuard(t, filepath.Join(dir, "guard.db"), w.cfg.keys(), tree)
+	g := guardOn(t, store, w.cfg.keys(), tree)
 	msg := []byte(tree.Head(testOrigin, 5))
-	testlog.Must(g.db.Exec("UPDATE guard SET size = 9"))
+	testlog.Must(g.store.db.Exec("UPDATE guard SET size = 9"))
 	if sig, err := g.Sign(msg); sig != nil || err == nil || !strings.Contains(err.Error(), "another process changed") {
 		t.Errorf("got %x, %v", sig, err)
 	}
@@ -268,12 +286,54 @@ func TestNothingIsSignedThatIsNotRemembered(t *testing.T) {
 	}
 }
 
-// openedGuard opens a guard for a directory without a tree.
-func openedGuard(t *testing.T, path string, keys []Key, tree memoryTree) *guard {
+func treeIn(dir string) storage.Tree { return testlog.Must(storage.OpenPosix(dir, false)) }
+
+// guardStores are the memories that a log can have. Each returns what opens one, as often as it is called: guard.db, and
+// the one on a server, with a lease.
+var guardStores = map[string]func(*testing.T) func() *guardStore{
+	guardFile: func(t *testing.T) func() *guardStore {
+		dir := t.TempDir()
+		return func() *guardStore { return fileStore(t, dir) }
+	},
+	"memory": func(t *testing.T) func() *guardStore {
+		dsn := clustertest.Memory(t)
+		l := leads(t, dsn)
+		return func() *guardStore { return memoryStore(t, dsn, l) }
+	},
+}
+
+// leads returns a lease that is held.
+func leads(t *testing.T, dsn string) *lease {
 	t.Helper()
-	g, _, err := openGuard(t.Context(), path, filepath.Join(filepath.Dir(path), "none"), keys, tree.readTile)
+	l := leaseAt(t, dsn, "http://a.example", patient)
+	if got, _, err := l.acquire(t.Context()); !got {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func fileStore(t *testing.T, dir string) *guardStore {
+	t.Helper()
+	return testlog.Must(openGuardStore(t.Context(), &Config{StateDir: dir}))
+}
+
+func memoryStore(t *testing.T, dsn string, l *lease) *guardStore {
+	t.Helper()
+	return memoryOf(testlog.Must(openMemory(&Cluster{Memory: dsn, Lease: patient}, testOrigin)), l)
+}
+
+// guardOn opens a guard for a directory without a tree.
+func guardOn(t *testing.T, store *guardStore, keys []Key, tree memoryTree) *guard {
+	t.Helper()
+	g, _, err := openGuard(t.Context(), store, treeIn(filepath.Join(t.TempDir(), "none")), keys, tree.readTile)
 	fatalIf(t, err)
 	return g
+}
+
+// openedGuard is guardOn a file in a directory of its own.
+func openedGuard(t *testing.T, keys []Key, tree memoryTree) *guard {
+	t.Helper()
+	return guardOn(t, fileStore(t, t.TempDir()), keys, tree)
 }
 
 // memoryTree is a tree of made-up entries, by x/mod's code.
@@ -298,7 +358,7 @@ func TestAPowerFailureForgetsNoSignature(t *testing.T) {
 	for _, db := range []struct {
 		*sql.DB
 		journal string
-	}{{l.guard.db, "delete"}, {l.index.db, "wal"}} {
+	}{{l.guard.store.db, "delete"}, {l.index.db, "wal"}} {
 		for pragma, want := range map[string]string{"journal_mode": db.journal, "synchronous": "3", "fullfsync": "1", "checkpoint_fullfsync": "1"} {
 			var got string
 			fatalIf(t, db.QueryRow("PRAGMA "+pragma).Scan(&got))
@@ -359,8 +419,8 @@ func TestTheIndexIsDerivedFromTheTree(t *testing.T) {
 
 	w.removeIndex()
 	l = w.open()
-	if l.indexed != 5 {
-		t.Errorf("indexed %d entries, want 5", l.indexed)
+	if l.indexed != 10 {
+		t.Errorf("indexed %d entries, want 10", l.indexed)
 	}
 	w.submit(l, e, c)
 	wantSize(t, l, 5)
@@ -370,38 +430,15 @@ func TestAnIndexAheadOfTheTreeIsRefused(t *testing.T) {
 	t.Parallel()
 	w, l := openWorld(t)
 	w.fill(l, "a", 2)
-	fatalIf(t, l.index.append(t.Context(), []row{someRow(2, 1, 1, "b", 1)}))
+	fatalIf(t, l.index.append(t.Context(), []row{someRow(4, 1, 1, "b", 1)}))
 	w.closeLog(l)
-	w.wantNoOpen(ErrRollback, "the index knows 3 entries, but the tree has 2")
+	w.wantNoOpen(ErrRollback, "the index knows 5 entries, but the tree has 4")
 }
 
 // someRow is a row about version 1.0.0 of a crate of the default registry.
 func someRow(idx uint64, identity, program byte, name string, sum byte) row {
-	return row{idx: idx, proven: proven{[32]byte{identity}, [32]byte{program}},
+	return row{idx: idx, kind: kindSource, proven: proven{[32]byte{identity}, [32]byte{program}},
 		versionKey: versionKey{entry.DefaultRegistry, name, "1.0.0"}, sha256: [32]byte{sum}}
-}
-
-func TestTheIndexFindsContradictions(t *testing.T) {
-	t.Parallel()
-	x := testlog.Must(openIndex(t.Context(), filepath.Join(t.TempDir(), "index.db")))
-	defer x.close()
-	fatalIf(t, x.append(t.Context(), []row{someRow(0, 1, 1, "a", 1)}))
-	for i, r := range []row{ // readers find them all the same
-		someRow(1, 1, 1, "a", 1), // a claim twice under one program
-		someRow(2, 2, 1, "a", 2), // a second checksum
-	} {
-		if err := x.append(t.Context(), []row{r}); !errors.Is(err, errContradiction) {
-			t.Errorf("%d: %v", i, err)
-		}
-	}
-	err := x.contradiction(t.Context())
-	if !errors.Is(err, errContradiction) || !strings.Contains(err.Error(), "with two checksums") ||
-		!strings.Contains(err.Error(), "the entries 0 and 1 are the same claim") {
-		t.Error(err)
-	}
-	if next, rows, err := x.extent(t.Context()); next != 3 || rows != 3 || err != nil {
-		t.Errorf("%d rows, %v", rows, err)
-	}
 }
 
 // TestEntriesAddedWithoutTheirRowsAreFoundAtStart is the crash between
@@ -421,29 +458,35 @@ func TestEntriesAddedWithoutTheirRowsAreFoundAtStart(t *testing.T) {
 // TestATreeThatBreaksTheRulesIsReadOnly, at each start: what it holds is served, and nothing is added to it.
 func TestATreeThatBreaksTheRulesIsReadOnly(t *testing.T) {
 	t.Parallel()
-	for name, add := range map[string]func(w *world) []byte{
-		"the entries 0 and 1 are the same claim":                    func(w *world) []byte { e, _ := w.good("a0", "1.0.0"); return e },
-		"entry 1 (the last of these is 1, there are 1) is no entry": func(w *world) []byte { return []byte("not an entry") },
-		"about one crate version, with two checksums": func(w *world) []byte {
-			return marshal(testEntry(w.t, testCrate(w.t, "a0", "1.0.0", "other"), "a0", "1.0.0", 1))
-		},
+	for name, leaf := range map[string][]byte{
+		"entry 2 of the tree: ":                     []byte("not an entry"),
+		"the seal at 2 names the root 0100":         testlog.Must((&entry.Seal{Rules: 1, Size: 2, Root: [32]byte{1}}).Marshal()),
+		"the seal at 2 names the root e3b0c44298fc": testlog.Must((&entry.Seal{Rules: 9, Size: 2, Root: sha256.Sum256(nil)}).Marshal()),
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, l := openWorld(t)
 			w.fill(l, "a", 1)
-			testlog.Must(l.appender(t.Context(), tessera.NewEntry(add(w)))())
-			eventually(t, "it is published", func() bool { return l.published.head().size == 2 })
-			w.closeLog(l)
+			testlog.Must(l.appender(t.Context(), tessera.NewEntry(leaf))())
+			e, c := w.good("new", "1.0.0")
+			_, err := l.Submit(t.Context(), e, bytes.NewReader(c), nil)
+			if !errors.Is(err, errContradiction) {
+				t.Errorf("it is not found by a running log: %v", err)
+			}
+			l.Close(expired())
 			for range 2 {
-				l := w.open()
-				e, c := w.good("new", "1.0.0")
-				_, err := l.Submit(t.Context(), e, bytes.NewReader(c), nil)
+				l, err := Open(t.Context(), w.cfg)
+				fatalIf(t, err)
+				e, c := w.good("newer", "1.0.0")
+				_, err = l.Submit(t.Context(), e, bytes.NewReader(c), nil)
 				wantRefusal(t, err, Halted, "accepts nothing until its operator has looked")
-				if h := l.health(); h.OK || !strings.Contains(strings.Join(h.Problems, " "), name) || h.Indexed != 2 {
+				if h := l.health(); h.OK || !strings.Contains(strings.Join(h.Problems, " "), name) || h.Indexed < 3 {
 					t.Errorf("health: %+v", h)
 				}
 				standing, _ := w.good("a0", "1.0.0")
 				w.checkBundle(testlog.Must(l.bundle(t.Context(), 0, l.published.head())), standing)
+				if head := l.published.head(); head.size != 2 {
+					t.Errorf("published %d", head.size)
+				}
 				w.closeLog(l)
 				w.removeIndex()
 			}

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -20,6 +18,7 @@ type healthBody struct {
 	Published  uint64          `json:"published"`
 	Signed     uint64          `json:"signed"`
 	AgeSeconds float64         `json:"checkpoint_age_seconds"` // -1: nothing published
+	Cluster    *healthCluster  `json:"cluster,omitempty"`      // of one process of several
 	Witnesses  []healthWitness `json:"witnesses"`
 }
 
@@ -41,6 +40,8 @@ type condition struct {
 
 	mu      sync.Mutex
 	backlog since // owned by mu; entries wait to be published
+	unread  since // owned by mu; what is published cannot be read
+	reading error // owned by mu; why it could not be read last
 	behind  since // owned by mu; what is published is not indexed
 }
 
@@ -83,7 +84,21 @@ func (l *Log) unready(now time.Time) []string {
 		all = append(all, "the log is shutting down")
 	}
 	l.mu.Unlock()
-	return slices.Concat(all, l.unpublished(now), l.storageProblems(), l.condition.room.Full())
+	if l.front() && l.frozen == nil {
+		all = append(all, l.sequencer.absent(now)...)
+	}
+	return slices.Concat(all, l.unreadable(now), l.unpublished(now), l.storageProblems(), l.condition.room.Full())
+}
+
+// unreadable says that what is published has not been read for a while: of a tree that machines share the store is
+// away.
+func (l *Log) unreadable(now time.Time) []string {
+	l.condition.mu.Lock()
+	defer l.condition.mu.Unlock()
+	if err := l.condition.reading; l.condition.unread.lasted(err != nil, now, longSince) {
+		return []string{"what is published cannot be read: " + err.Error()}
+	}
+	return nil
 }
 
 // unpublished says that the witnesses' quorum is away.
@@ -147,7 +162,7 @@ func (l *Log) health() healthBody {
 	}
 	mark, _ := l.guard.mark()
 	b := healthBody{Health: vitals.Of(problems), Indexed: l.indexedSize(), Published: l.published.head().size,
-		Signed: mark.Size, AgeSeconds: l.checkpointAge(now)}
+		Signed: mark.Size, AgeSeconds: l.checkpointAge(now), Cluster: l.healthCluster(now)}
 	for _, wit := range l.witnesses {
 		s := l.transport.of(wit.Name)
 		b.Witnesses = append(b.Witnesses, healthWitness{wit.Name, s.ok, s.size, cmp.Or(l.ask.claim(wit.URL), s.err)})
@@ -163,15 +178,19 @@ func (l *Log) checkpointAge(now time.Time) float64 {
 		return -1
 	}
 	at := head.at
-	if info, err := os.Stat(filepath.Join(l.cfg.TreeDir, "checkpoint")); err == nil && info.ModTime().Before(at) {
-		at = info.ModTime()
+	if head.written.Before(at) {
+		at = head.written
 	}
 	return max(now.Sub(at).Seconds(), 0)
 }
 
 // openCondition begins to watch. It comes last: what it shows at the start is the truth.
 func (l *Log) openCondition(context.Context) error {
-	places := []vitals.Place{{Name: "tree", Path: l.cfg.TreeDir}, {Name: "state", Path: l.cfg.StateDir}}
+	var places []vitals.Place
+	if l.cfg.Cluster == nil {
+		places = append(places, vitals.Place{Name: "tree", Path: l.cfg.TreeDir})
+	}
+	places = append(places, vitals.Place{Name: "state", Path: l.cfg.StateDir})
 	if l.cfg.testingOnlyPlace != "" {
 		places = append(places, vitals.Place{Name: "test", Path: l.cfg.testingOnlyPlace})
 	}

@@ -140,11 +140,11 @@ func TestAfterARestartTheMetricsTellTheTruthAtOnce(t *testing.T) {
 	old := time.Now().Add(-time.Hour)
 	fatalIf(t, os.Chtimes(filepath.Join(w.cfg.TreeDir, "checkpoint"), old, old))
 	l = w.open()
-	if got := gauge(t, l, "cratelog_indexed_size"); got != 2 {
-		t.Errorf("cratelog_indexed_size is %v, of 2 entries", got)
+	if got := gauge(t, l, "cratelog_indexed_size"); got != 4 {
+		t.Errorf("cratelog_indexed_size is %v, of 2 entries and 2 seals", got)
 	}
-	if got := gauge(t, l, "cratelog_published_size"); got != 2 {
-		t.Errorf("cratelog_published_size is %v, of 2 entries", got)
+	if got := gauge(t, l, "cratelog_published_size"); got != 4 {
+		t.Errorf("cratelog_published_size is %v, of 2 entries and 2 seals", got)
 	}
 	if got := gauge(t, l, "cratelog_checkpoint_age_seconds"); got < 3600 || got > 2*3600 {
 		t.Errorf("a checkpoint of an hour ago is %v seconds old", got)

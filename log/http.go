@@ -37,6 +37,9 @@ func (l *Log) routes() []web.Route {
 		{Pattern: "GET /v1/crates/{name}/{version}", Handler: l.crateVersion},
 		{Pattern: "GET /v1/crates/{name}/{version}/claims", Handler: l.crateClaims},
 		{Pattern: "GET /v1/crates/{name}/{version}/builds", Handler: l.crateBuilds},
+		{Pattern: "GET /v1/lookup/{name}/{version}", Handler: l.lookup},
+		{Pattern: "GET /v1/index", Handler: l.anyPage},
+		{Pattern: "GET /v1/index/{name}", Handler: l.cratePage},
 		{Pattern: "GET /v1/artifacts/{sha256}", Handler: l.artifact},
 		{Pattern: "GET /v1/lists/{sha256}", Handler: l.compiledList},
 		{Pattern: "GET /v1/contradictions", Handler: l.listContradictions},
@@ -75,9 +78,9 @@ func status(reason Reason) int {
 		return http.StatusForbidden
 	case MethodNotAllowed:
 		return http.StatusMethodNotAllowed
-	case VersionConflict, BuilderContradiction:
+	case VersionConflict, BuilderContradiction, VoidEntry:
 		return http.StatusConflict
-	case EntryTooLarge, CrateTooLarge, OpeningTooLarge, ListTooLarge:
+	case EntryTooLarge, CrateTooLarge, OpeningTooLarge, ListTooLarge, TooManyRows:
 		return http.StatusRequestEntityTooLarge
 	case UnknownProgram, UnknownClaim, CrateMismatch, CrateRefused, ProofInvalid, ProgramWithdrawn, TooManyClaims,
 		OpeningRefused, BuildRefused, SetWithdrawn, ListRefused, SourceMissing, SourceRefused, TooManyBuilds,
@@ -110,7 +113,9 @@ func answer(err error) *web.Refusal {
 	if errors.Is(err, errDamaged) {
 		x = refuse(Damaged, err, "What was asked for is damaged on this log's disk, and is not handed out. "+
 			"The operator has been told. The signed checkpoints stand.")
-	} else if !errors.As(err, &x) {
+	} else if !errors.As(err, &x) && errors.Is(err, errUnread) {
+		x = later(StorageFailed, 2*time.Second, err, "The log cannot read its tree now: try again later.")
+	} else if x == nil {
 		return nil
 	}
 	return &web.Refusal{Status: status(x.Reason), Reason: string(x.Reason), RetryAfter: x.RetryAfter,
@@ -130,14 +135,16 @@ func (l *Log) submit(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return refuse(MalformedRequest, err, "The part entry could not be read to its end.")
 		}
-		submit, second, third := l.Submit, "crate", "opening"
-		if e, err := entry.Parse(data); err == nil {
-			web.Note(r, slog.String("crate", e.Subject.Name), slog.String("version", e.Subject.Version))
-			if e.Claim.Kind() == kindBuild {
-				submit, second, third = l.SubmitBuild, "list", "source"
+		second, third := "crate", "opening"
+		s, err := l.parse(data)
+		if s != nil {
+			web.Note(r, slog.String("crate", s.entry.Subject.Name), slog.String("version", s.entry.Subject.Version))
+			if s.build != nil {
+				second, third = "list", "source"
 			}
 		}
-		bundle, err = submit(ctx, data, &partReader{form: f, name: second}, &partReader{form: f, name: third, last: true})
+		bundle, err = l.submitted(ctx, s, err, &partReader{form: f, name: second},
+			&partReader{form: f, name: third, last: true})
 		return err
 	})
 	if err != nil {
@@ -285,11 +292,14 @@ type aboutBody struct {
 	Registries  []string       `json:"registries"`       // whose index is asked, as entries name them; [] if none: anybody may take a name
 	Openings    string         `json:"openings"`         // whose are kept: submitter, any or off
 	Builds      *aboutBuilds   `json:"builds,omitempty"` // which build claims are taken; absent: none
+	Storage     string         `json:"storage"`          // where the tree lies: posix, or s3 if several machines share it
+	Role        string         `json:"role,omitempty"`   // of one process of several: front-end or sequencer
 	Witnesses   []aboutWitness `json:"witnesses"`
 	Limits      aboutLimits    `json:"limits"`
-	ReadOnly    bool           `json:"read_only,omitempty"` // a copy for readers
-	Frozen      *aboutFrozen   `json:"frozen,omitempty"`    // the log has ended; absent: it goes on
-	Shards      []Shard        `json:"shards,omitempty"`    // other logs of the operator: a hint, nothing to trust
+	ReadOnly    bool           `json:"read_only,omitempty"`   // a copy for readers
+	Frozen      *aboutFrozen   `json:"frozen,omitempty"`      // the log has ended; absent: it goes on
+	Shards      []Shard        `json:"shards,omitempty"`      // other logs of the operator: a hint, nothing to trust
+	Predecessor *aboutStart    `json:"predecessor,omitempty"` // the log for which this one goes on; absent: none
 }
 
 type aboutProgram struct {
@@ -331,8 +341,13 @@ func (l *Log) aboutBody() aboutBody {
 	for _, k := range l.cfg.MoreKeys {
 		b.MoreVKeys = append(b.MoreVKeys, k.VKey)
 	}
+	b.Storage, b.Role = "posix", l.role()
+	if l.cfg.Cluster != nil {
+		b.Storage = "s3"
+	}
 	b.Builds = l.aboutBuilds()
 	b.ReadOnly, b.Frozen, b.Shards = l.cfg.ReadOnly, l.aboutFrozen(), l.cfg.Shards
+	b.Predecessor = l.aboutStart()
 	for _, w := range l.witnesses {
 		b.Witnesses = append(b.Witnesses, aboutWitness{w.Name, w.VKey})
 	}

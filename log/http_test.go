@@ -167,25 +167,25 @@ func TestReadingOverHTTP(t *testing.T) {
 	code, _, b = get(t, srv.URL+"/v1/log")
 	var about aboutBody
 	fatalIf(t, json.Unmarshal(b, &about))
-	if code != 200 || about.Origin != testOrigin || about.VKey != w.cfg.VKey || about.Size != 1 || !about.Development ||
+	if code != 200 || about.Origin != testOrigin || about.VKey != w.cfg.VKey || about.Size != 2 || !about.Development ||
 		len(about.Programs) != 1 || about.Programs[0].ID != fmt.Sprintf("%x", testProgram.ID()) || len(about.Witnesses) != 3 {
 		t.Errorf("%d %s", code, b)
 	}
 	code, _, b = get(t, srv.URL+"/healthz")
 	var health healthBody
 	fatalIf(t, json.Unmarshal(b, &health))
-	if code != 200 || !health.OK || health.Published != 1 || health.Signed != 1 || len(health.Witnesses) != 3 {
+	if code != 200 || !health.OK || health.Published != 2 || health.Signed != 2 || len(health.Witnesses) != 3 {
 		t.Errorf("%d %s", code, b)
 	}
 	code, _, b = get(t, srv.URL+"/metrics")
-	for _, want := range []string{`cratelog_submissions_total{result="accepted"} 1`, "cratelog_published_size 1", "cratelog_indexed_size 1",
+	for _, want := range []string{`cratelog_submissions_total{result="accepted"} 1`, "cratelog_published_size 2", "cratelog_indexed_size 2",
 		"cratelog_halted 0", `cratelog_witness_requests_total{result="200",witness="w`} {
 		if code != 200 || !strings.Contains(string(b), want) {
 			t.Errorf("/metrics has no %s", want)
 		}
 	}
 	code, header, b := get(t, srv.URL+"/")
-	for _, want := range []string{testOrigin, "this is a development log", "1<small>entries", "c2sp.org/tlog-proof",
+	for _, want := range []string{testOrigin, "this is a development log", "2<small>entries and seals", "c2sp.org/tlog-proof",
 		`href="/trust.policy"`, fmt.Sprintf("%x", [32]byte(l.published.head().root))} {
 		if code != 200 || !strings.Contains(string(b), want) {
 			t.Errorf("the page does not say %q", want)

@@ -12,7 +12,7 @@
 //     cannot make it sign two histories while the state directory is intact.
 //   - The state directory holds guard.db, the memory of what was signed, which
 //     must never be restored from a copy; index.db, which is derived from the
-//     tree, and is compared with it at each start; openings.db, which
+//     tree, and whose map is compared with its last seal at each start; openings.db, which
 //     readers can do without; builds.db, the lists of compiled crates of build claims,
 //     and the evidence against builders; and spool, uploads that are not checked yet.
 //   - Witnesses are the second memory: without their quorum nothing is
@@ -27,7 +27,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -36,17 +38,18 @@ import (
 	"sync/atomic"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/transparency-dev/tessera"
-	tclient "github.com/transparency-dev/tessera/client"
-	"github.com/transparency-dev/tessera/storage/posix"
 	"golang.org/x/mod/sumdb/note"
-	"golang.org/x/mod/sumdb/tlog"
 
 	"cratelog/build"
 	"cratelog/client"
 	"cratelog/config"
 	"cratelog/crate"
+	"cratelog/entry"
+	"cratelog/index"
+	"cratelog/log/storage"
 	"cratelog/proofcheck"
 )
 
@@ -65,7 +68,7 @@ type Timing struct {
 	CosignatureGrace   config.Duration `toml:"cosignature_grace"`   // for slower witnesses, after the quorum; 0: 250 ms
 	PublishWait        config.Duration `toml:"publish_wait"`        // how long a submission waits for its bundle; 0: 20 s
 	ScrubPeriod        config.Duration `toml:"scrub_period"`        // in which the whole tree is read again and compared; 0: a week
-	BatchSize          uint            `toml:"batch_size"`          // entries written together; 0: 256
+	BatchSize          uint            `toml:"batch_size"`          // entries added together; 0: 256
 	BatchAge           config.Duration `toml:"batch_age"`           // how long a batch waits for more; 0: 100 ms
 }
 
@@ -84,8 +87,12 @@ type Config struct {
 	Signer   note.Signer // of the first key (type 0x01 or 0x06), its name is Origin
 	VKey     string      // the verifier key that belongs to Signer
 	MoreKeys []Key       // sign each checkpoint too: while a key is changed, or of another kind
-	TreeDir  string      // Tessera's directory; created if missing
+	TreeDir  string      // Tessera's directory; created if missing; "" with Cluster
 	StateDir string      // what the package's documentation names; created if missing; not inside TreeDir
+
+	// Cluster is what several processes need that are this log together; nil: the tree is in TreeDir, and this
+	// process is the log.
+	Cluster *Cluster
 
 	// Policy is the trust file, a c2sp.org/tlog-policy, that names this log and, with
 	// their URLs, its witnesses. Nothing is published without its quorum.
@@ -98,7 +105,7 @@ type Config struct {
 	Proofs Proofs // accepts at least one program
 
 	// Withdrawn are ids of programs of Proofs under which nothing new is accepted. What the
-	// tree holds under them is served as before: a log verifies all that it hands out.
+	// tree holds under them is served as before.
 	Withdrawn [][32]byte
 
 	// KeysDir holds the programs' proving keys to serve, each under its SHA-256 in hex;
@@ -138,7 +145,18 @@ type Config struct {
 
 	Shards []Shard // other logs of the same operator, as a hint to readers
 
+	// Predecessors are the logs for which this one goes on, the oldest first: the last, and those that each of
+	// them went on for. None: the log begins with nothing.
+	Predecessors []Predecessor
+
+	lease  *lease      // of a process among several: it has the lease, and writes; nil: it is a front end
+	shown  []byte      // the checkpoint that this process showed last, before it became the sequencer
+	wedged func(error) // hears what the writer waits for in vain, and nil when it waits no longer; may be nil
+
+	testingOnlyTree     func(storage.Tree) storage.Tree
+	testingOnlyPatience time.Duration // as if machines shared the tree
 	testingOnlyAppender func(tessera.AddFn) tessera.AddFn
+	testingOnlyStep     func(name string)
 	testingOnlyPoll     time.Duration // between two looks at the checkpoint
 	testingOnlyPage     int           // builds in one answer
 	testingOnlyPlace    string        // a directory to watch beside the tree's and the state's
@@ -156,7 +174,7 @@ type Log struct {
 	policy    *client.Policy
 	witnesses []client.PolicyWitness
 	transport *gathering
-	proofs    *proofcheck.Together // what is admitted is verified again in its bundle, from memory
+	proofs    *proofcheck.Together // remembers: who is told to come again need not be verified again
 	programs  map[[32]byte]bool    // of Proofs, by id; false: withdrawn
 	sets      map[[32]byte]*builderSet
 	setOrder  [][32]byte       // roots of sets, as in the settings
@@ -171,17 +189,19 @@ type Log struct {
 	registryRequests *prometheus.CounterVec     // by registry and result
 
 	guard     *guard
-	index     *index
+	index     *rowStore
 	openings  *openings
 	builds    *buildStore
-	reader    tessera.LogReader
-	verified  *verified // over reader; for all that is handed out
+	tree      storage.Tree
+	verified  *verified // over tree; for all that is handed out
 	prover    *prover   // over verified
 	damages   damages
-	packed    *packer // entry bundles with gzip
+	packed    *packer                    // entry bundles with gzip
+	pages     *byteCache[string, []byte] // look-ups and pages of the index, by their tags
 	clock     clock
-	copied    *copied        // reader, if nothing is written; else nil
+	copied    *copied        // if nothing is written; else nil
 	frozen    *client.Frozen // the log's last word; nil: it goes on
+	begun     *entry.Start   // the log's first leaf, if it goes on for another one; else nil
 	ask       *asker
 	scrubber  scrubber
 	mirrors   []*pusher
@@ -189,24 +209,41 @@ type Log struct {
 	shutdown  func(context.Context) error
 	published *publication
 	halt      halt
-	locks     []*os.File
-	treeLock  *treeLock
+	locks     []io.Closer
+
+	unseen    time.Time   // tendStorage's; when it last had published again what was signed
+	sequencer *sequencer  // who it is; nil: this log is alone, or only reads
+	begins    atomic.Bool // the log had no leaf when this front end was opened, and has some now
 
 	ctx     context.Context // of everything that outlives a request
 	cancel  context.CancelFunc
-	running sync.WaitGroup // sequencing
-	watcher sync.WaitGroup // followCheckpoint
+	staying context.Context // of submissions that wait for another process
+	retire  context.CancelFunc
+	running sync.WaitGroup // reservations, and a round until it is sealed
+	watcher sync.WaitGroup // followCheckpoint, write, and others
 
 	door door
 
-	mu       sync.Mutex
-	behind   error                       // owned by mu; why the index lacks entries of the tree: nothing is accepted
-	unadded  error                       // owned by mu; why the tree could not be written last
-	closing  bool                        // owned by mu
-	reserved map[versionKey]*reservation // owned by mu
+	leaves  *leafMap
+	recent  *lru.Cache[[32]byte, row] // by leaf hash: what was admitted a moment ago
+	blind   bool                      // not all leaves of the tree could be read when the log was opened: it is halted
+	sealing meter                     // of map, seals and guard
+	wake    chan struct{}             // for the writer; has room for one
+
+	mu     sync.Mutex
+	behind error // owned by mu; why the index lacks entries of the tree: nothing is accepted
+
+	unanswered <-chan struct{} // owned by mu; closed once what was given to Tessera, and was late, is answered
+
+	unadded  error                      // owned by mu; why the tree could not be written last
+	closing  bool                       // owned by mu
+	reserved map[index.Key]*reservation // owned by mu; by crate version
+	held     int                        // owned by mu; bytes of what they hold
+	queue    []*reservation             // owned by mu; those that the writer has not taken yet
 
 	indexing sync.Mutex
 	indexed  uint64 // owned by indexing; rows in the index
+	vouched  uint64 // first leaves whose proofs are not looked at here: they were signed before this log was opened
 }
 
 // halt is set once, when the log finds itself inconsistent.
@@ -242,13 +279,20 @@ func newLog(ctx context.Context, cfg Config) (*Log, error) {
 		programs: make(map[[32]byte]bool), retry: 2 * time.Second,
 		published: newPublication(),
 		packed:    newPacker(cfg.Limits.Cores),
-		reserved:  make(map[versionKey]*reservation),
-		sets:      make(map[[32]byte]*builderSet),
+		pages:     newByteCache[string](16<<20, lenOf),
+		reserved:  make(map[index.Key]*reservation),
+		leaves:    newLeafMap(), wake: make(chan struct{}, 1),
+		sets: make(map[[32]byte]*builderSet),
 	}
+	answered := make(chan struct{})
+	close(answered)
+	l.unanswered = answered
+	l.recent, _ = lru.New[[32]byte, row](1 << 12) // refuses nothing but a size below 1
 	l.halt.log, l.damages.log = cfg.Logger, cfg.Logger
 	l.problems = append(l.problems, l.damages.problems, l.storageProblems, l.clock.problems)
 	l.ask = newAsker(l)
 	l.ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	l.staying, l.retire = context.WithCancel(context.WithoutCancel(ctx))
 	l.metrics = l.newMetrics()
 	l.scrubber = newScrubber()
 	l.metrics.registry.MustRegister(slices.Concat(l.damages.metrics(), l.scrubber.metrics(), l.endMetrics())...)
@@ -278,8 +322,8 @@ func Open(ctx context.Context, cfg Config) (_ *Log, err error) {
 			l.closeState()
 		}
 	}()
-	for _, step := range []func(context.Context) error{l.openPolicy, l.openBuilds, l.openKeys, l.openState, l.openFrozen,
-		l.openDoor, l.renewCheckpoint, l.openTree, l.openAsk, l.openIndex, l.openRegistries, l.openMirrors, l.openCondition,
+	for _, step := range []func(context.Context) error{l.openPolicy, l.openBuilds, l.openKeys, l.openTree, l.openState, l.openFrozen,
+		l.openDoor, l.renewCheckpoint, l.openAppender, l.openAsk, l.openPredecessor, l.openIndex, l.openRegistries, l.openMirrors, l.openSequencer, l.openCondition,
 		l.awaitAsk} {
 		if err := step(ctx); err != nil {
 			return nil, fmt.Errorf("log: %w", err)
@@ -308,16 +352,18 @@ func (c *Config) complete() error {
 	switch {
 	case !slices.Contains([]string{OpeningsSubmitter, OpeningsAny, OpeningsOff}, c.Openings):
 		return fmt.Errorf("openings is %q: it must be submitter, any or off", c.Openings)
-	case c.VKey == "" || c.Signer == nil && !c.ReadOnly:
+	case c.VKey == "" || c.Signer == nil && c.signs():
 		return errors.New("no signing key is configured")
-	case c.Origin == "" || !c.ReadOnly && slices.ContainsFunc(c.keys(), func(k Key) bool { return k.Name() != c.Origin }):
+	case c.Origin == "" || c.signs() && slices.ContainsFunc(c.keys(), func(k Key) bool { return k.Name() != c.Origin }):
 		return fmt.Errorf("the signing key is named %q, the origin is %q: they must be the same", c.Signer.Name(), c.Origin)
 	case duplicateKey(c.keys()) != "":
 		return fmt.Errorf("the key %s is listed twice", duplicateKey(c.keys()))
 	case len(c.MoreKeys) > maxMoreKeys:
 		return fmt.Errorf("there are %d signing keys: at most %d are used", 1+len(c.MoreKeys), 1+maxMoreKeys)
-	case c.TreeDir == "" || c.StateDir == "":
+	case c.TreeDir == "" && c.Cluster == nil || c.StateDir == "":
 		return errors.New("the directories of the tree and of the state must both be configured")
+	case c.TreeDir != "" && c.Cluster != nil:
+		return errors.New("the tree is in a directory, or machines share it: both are configured")
 	case c.CheckpointInterval.Duration < 100*time.Millisecond:
 		return fmt.Errorf("the checkpoint interval is %v: the least is 100ms", c.CheckpointInterval)
 	case c.RepublishInterval.Duration < c.CheckpointInterval.Duration:
@@ -331,11 +377,23 @@ func (c *Config) complete() error {
 			c.ScrubPeriod.Duration) < 0:
 		return errors.New("a limit or an interval is negative")
 	}
-	if err := errors.Join(c.Door.complete(), checkShards(c.Shards)); err != nil {
+	if c.Cluster != nil {
+		own := *c.Cluster
+		own.origin = c.Origin
+		if err := own.complete(c.ReadOnly); err != nil {
+			return err
+		}
+		own.Tree.LockWait = max(own.Tree.LockWait, c.WitnessTimeout.Duration+own.Tree.AddDeadline)
+		c.Cluster = &own
+	}
+	if err := errors.Join(c.Door.complete(), checkShards(c.Shards), c.checkPredecessors()); err != nil {
 		return err
 	}
 	return c.checkPrograms()
 }
+
+// signs says whether the log may sign: it has the keys.
+func (c *Config) signs() bool { return !c.ReadOnly && (c.Cluster == nil || c.Cluster.Lead) }
 
 // maxMoreKeys bounds the signatures of a checkpoint: some witnesses read 10 KiB, and one of ML-DSA-44
 // takes 3.3 kB.
@@ -369,9 +427,27 @@ func (c *Config) checkPrograms() error {
 		if id != build.NamedProgram &&
 			!slices.ContainsFunc(c.Proofs.Programs(), func(p proofcheck.Program) bool { return p.ID() == id }) {
 			return fmt.Errorf("the program %x is withdrawn, but it is none of those that the log knows: "+
-				"keep its file in programs, so that the log can verify what it serves", id)
+				"keep its file in programs, so that the log can say what it serves", id)
 		}
 	}
+	return nil
+}
+
+// openSequencer finds out, from now on, who the sequencer is. The memory may be away.
+func (l *Log) openSequencer(context.Context) error {
+	if l.role() != "" {
+		l.metrics.registry.MustRegister(l.clusterMetrics()...)
+	}
+	if !l.front() {
+		return nil
+	}
+	memory, err := openMemory(l.cfg.Cluster, l.cfg.Origin)
+	if err != nil {
+		return err
+	}
+	l.sequencer = newSequencer(l.cfg.Cluster, memory, l.log)
+	l.metrics.registry.MustRegister(l.sequencer.forwards)
+	l.problems = append(l.problems, l.sequencer.problems)
 	return nil
 }
 
@@ -384,68 +460,111 @@ func (l *Log) openPolicy(context.Context) error {
 	return l.openReaders()
 }
 
-// openState takes the locks and compares the guard's memory with the tree,
-// before Tessera may write.
-func (l *Log) openState(ctx context.Context) error {
-	if l.cfg.ReadOnly {
-		return l.openCopyState(ctx)
+// openPlace opens the tree of a log, to write it or to look at it.
+func openPlace(ctx context.Context, cfg *Config, write bool) (storage.Tree, error) {
+	if cfg.Cluster != nil {
+		shared := cfg.Cluster.Tree
+		shared.Fence = func() error { return errNoLease }
+		if cfg.lease != nil {
+			shared.Fence = cfg.lease.valid
+		}
+		return storage.OpenS3(ctx, shared)
 	}
-	tree, err := filepath.Abs(l.cfg.TreeDir)
+	return storage.OpenPosix(cfg.TreeDir, write)
+}
+
+func (l *Log) openTree(ctx context.Context) (err error) {
+	if l.cfg.Cluster == nil && !l.cfg.ReadOnly {
+		if err := apart(l.cfg.TreeDir, l.cfg.StateDir); err != nil {
+			return err
+		}
+	}
+	l.tree, err = openPlace(ctx, &l.cfg, !l.cfg.ReadOnly)
+	if l.cfg.testingOnlyTree != nil {
+		l.tree = l.cfg.testingOnlyTree(l.tree)
+	}
+	return err
+}
+
+// apart refuses a state that lies in the tree.
+func apart(tree, state string) error {
+	tree, err := filepath.Abs(tree)
 	if err != nil {
 		return err
 	}
-	state, err := filepath.Abs(l.cfg.StateDir)
-	if err != nil {
+	if state, err = filepath.Abs(state); err != nil {
 		return err
 	}
 	if rel, err := filepath.Rel(tree, state); err != nil || filepath.IsLocal(rel) {
 		return fmt.Errorf("the state directory %s is inside the tree's directory %s: "+
 			"they must be apart, so that one cannot be restored with the other", state, tree)
 	}
-	for _, dir := range []struct {
-		name string
-		perm os.FileMode
-	}{{tree, 0o755}, {state, 0o700}} {
-		if err := os.MkdirAll(dir.name, dir.perm); err != nil {
-			return err
-		}
-		lock, err := lockDir(dir.name)
-		if err != nil {
-			return err
-		}
-		l.locks = append(l.locks, lock)
+	return nil
+}
+
+// openState takes the locks and compares the guard's memory with the tree,
+// before Tessera may write.
+func (l *Log) openState(ctx context.Context) error {
+	if l.cfg.ReadOnly || l.front() {
+		return l.openCopyState(ctx)
 	}
-	if err := sweep(tree); err != nil {
+	lock, err := l.tree.Lock(ctx)
+	if err != nil {
+		return err
+	}
+	l.locks = append(l.locks, lock)
+	if err := l.lockState(); err != nil {
+		return err
+	}
+	store, err := openGuardStore(ctx, &l.cfg)
+	if err != nil {
 		return err
 	}
 	var changed []string
-	l.guard, changed, err = openGuard(ctx, filepath.Join(state, "guard.db"), tree, l.cfg.keys(),
-		tclient.FileFetcher{Root: tree}.ReadTile)
+	l.guard, changed, err = openGuard(ctx, store, l.tree, l.cfg.keys(), l.tree.ReadTile)
 	if err != nil {
 		return err
 	}
 	for _, what := range changed {
 		l.log.Warn("the log's keys changed", "key", what)
 	}
-	l.guard.halt, l.guard.permit = l.halt.now, l.ask.permit
+	l.guard.halt, l.guard.permit, l.guard.pace = l.halt.now, l.ask.permit, l.cfg.CheckpointInterval.Duration
+	l.guard.seal = func(size uint64) ([]byte, error) {
+		s, err := l.leaves.at(size, size-1)
+		signed, _ := l.guard.mark()
+		if why := l.leaves.contradiction(); err == nil && why != nil && size > signed.Size { // whatever sealed it
+			err = fmt.Errorf("%w: %w", errUnsealed, why)
+		}
+		return s.leaf, err
+	}
+	l.guard.meter = &l.sealing
 	l.problems = append(l.problems, l.guard.problems)
 	if err := l.openIndexFile(ctx); err != nil {
 		return err
 	}
-	l.clock.mend(l)
-	if err := l.dropCheckpoint(); err != nil {
+	l.clock.mend(ctx, l)
+	if err := l.dropCheckpoint(ctx); err != nil {
 		return err
 	}
-	if l.openings, err = openOpenings(ctx, state, l.cfg.OpeningsBytes); err != nil {
-		return err
-	}
-	l.builds, err = openBuildStore(ctx, state)
-	return err
+	return l.openKept(ctx)
 }
 
-// openTree starts Tessera.
-func (l *Log) openTree(ctx context.Context) error {
-	if l.readOnly() {
+// lockState takes the lock of the state's directory, which it makes.
+func (l *Log) lockState() error {
+	if err := os.MkdirAll(l.cfg.StateDir, 0o700); err != nil {
+		return err
+	}
+	lock, err := storage.LockDir(l.cfg.StateDir)
+	if err != nil {
+		return err
+	}
+	l.locks = append(l.locks, lock)
+	return nil
+}
+
+// openAppender starts Tessera.
+func (l *Log) openAppender(ctx context.Context) error {
+	if l.follows() {
 		return l.openCopy(ctx)
 	}
 	witnesses, err := newGathering(l.ctx, l.policy, l.cfg.WitnessTimeout.Duration, l.cfg.CosignatureGrace.Duration,
@@ -454,41 +573,30 @@ func (l *Log) openTree(ctx context.Context) error {
 		return err
 	}
 	witnesses.refused = l.ask.refused
-	l.transport, l.guard.signed = witnesses, witnesses.begin
-	l.metrics.registry.MustRegister(witnesses.witnessMetrics()...)
-	driver, err := posix.New(ctx, posix.Config{HTTPClient: witnesses.client(), Path: l.cfg.TreeDir})
-	if err != nil {
-		return err
+	l.transport, l.guard.signed = witnesses, func(head string) {
+		witnesses.begin(head)
+		l.poke()
 	}
+	l.metrics.registry.MustRegister(witnesses.witnessMetrics()...)
 	opts := tessera.NewAppendOptions().
 		WithCheckpointSigner(l.guard, l.guard.others()...).
-		WithCheckpointInterval(l.cfg.CheckpointInterval.Duration).
+		WithCheckpointInterval(l.tree.Pace()). // the guard keeps the interval, and write
 		WithCheckpointRepublishInterval(l.cfg.RepublishInterval.Duration).
-		WithBatching(l.cfg.BatchSize, l.cfg.BatchAge.Duration).
+		WithBatching(l.cfg.BatchSize, flush).
 		WithWitnesses(witnesses.group(), &tessera.WitnessOptions{Timeout: l.cfg.WitnessTimeout.Duration, FailOpen: false})
-	if l.treeLock, err = newTreeLock(l.cfg.TreeDir); err != nil {
-		return err
-	}
-	var a *tessera.Appender
-	var shutdown func(context.Context) error
-	var reader tessera.LogReader
-	open := func() (err error) {
-		a, shutdown, reader, err = tessera.NewAppender(l.ctx, driver, opts)
-		return err
-	}
-	err = unpanicked(open)
-	if state, stateErr := readTreeState(l.cfg.TreeDir); err != nil && stateErr == nil && state.Found && state.Size == 0 {
+	a, shutdown, err := l.tree.Open(l.ctx, opts, witnesses.client())
+	if state, stateErr := l.tree.State(ctx); err != nil && stateErr == nil && state.Found && state.Size == 0 {
 		// A new log publishes its empty tree while it opens, which fails when
 		// the witnesses are away. The log starts all the same: the tree exists
 		// now, and after the second try publishing goes on in the background.
 		l.log.Warn("the first checkpoint is not published yet", "err", err)
-		err = unpanicked(open)
+		a, shutdown, err = l.tree.Open(l.ctx, opts, witnesses.client())
 	}
 	if err != nil {
 		return err
 	}
-	l.appender, l.shutdown, l.reader = a.Add, shutdown, reader
-	l.verified = newVerified(reader, l.damages.report)
+	l.appender, l.shutdown = a.Add, shutdown
+	l.verified = newVerified(l.tree, l.damages.report)
 	l.prover = newProver(l.verified)
 	if l.cfg.testingOnlyAppender != nil {
 		l.appender = l.cfg.testingOnlyAppender(l.appender)
@@ -499,22 +607,35 @@ func (l *Log) openTree(ctx context.Context) error {
 // openIndex makes the index equal to the tree, so that what was added just
 // before a crash is known before anything can be added again.
 func (l *Log) openIndex(ctx context.Context) error {
-	if _, err := l.integrated(ctx); err != nil {
-		return err
-	}
-	state, err := readTreeState(l.cfg.TreeDir) // the guard has compared its root with the tiles
+	tree, err := l.integrated(ctx, 0, 0) // the guard has compared its root with the tiles
 	if err != nil {
 		return err
 	}
-	tree := treeHead{state.Size, tlog.Hash(state.Root)}
-	if err := l.deriveIndex(ctx, tree); err != nil {
+	signed, _ := l.guard.mark()
+	if l.copied != nil {
+		signed.Size = tree.size
+	}
+	if l.vouched = signed.Size; l.follows() {
+		l.vouched = math.MaxUint64
+	}
+	if err := l.deriveIndex(ctx, tree, signed.Size); err != nil {
 		return err
+	}
+	if signed.Size > 0 && l.halt.reason() == nil {
+		_, err := l.leaves.at(signed.Size, signed.Size)
+		switch {
+		case err != nil && l.copied != nil:
+			return fmt.Errorf("the checkpoint in %v: %w: it is not to be believed, whoever cosigned it", l.tree, err)
+		case err != nil:
+			return fmt.Errorf("what this log has signed: %w: an earlier build has made it, with which this one cannot go on: "+
+				"freeze it with that build, and start a new log under a new origin", err)
+		}
 	}
 	if err := errors.Join(l.checkNamed(ctx), l.checkRoots(ctx)); err != nil {
 		return err
 	}
-	if l.halt.reason() != nil { // not all entries may have rows
-		return nil
+	if l.halt.reason() != nil || l.cfg.Cluster != nil && l.follows() {
+		return nil // not all entries may have rows: what others are about to add has its opening already
 	}
 	if err := l.builds.forget(ctx, func(sum [32]byte) (bool, error) { return l.index.hasList(ctx, sum) }); err != nil {
 		return err
@@ -525,8 +646,8 @@ func (l *Log) openIndex(ctx context.Context) error {
 	})
 }
 
-// checkNamed wants every program that the tree's entries name to be known: a bundle that
-// cannot be verified is not handed out.
+// checkNamed wants every program that the tree's entries name to be known: /v1/log says of each who could forge
+// under it, and whether it is withdrawn.
 func (l *Log) checkNamed(ctx context.Context) error {
 	named, err := l.index.programs(ctx)
 	if err != nil {
@@ -541,38 +662,79 @@ func (l *Log) checkNamed(ctx context.Context) error {
 	return nil
 }
 
-// integrated waits until every entry that has an index is in the tree, and
-// returns the tree's size. With the POSIX driver they are the same.
-func (l *Log) integrated(ctx context.Context) (uint64, error) {
+// integrated waits until so many entries are in the tree, of 0 all that have an index, and returns the tree: of a
+// copy that of its checkpoint. In a directory an entry has its index when it is in the tree. It is an ErrRollback if
+// the tree has less than it had, or if not so many have an index.
+func (l *Log) integrated(ctx context.Context, want, had uint64) (treeHead, error) {
+	if l.copied != nil {
+		return *l.copied.head.Load(), nil
+	}
 	t := time.NewTicker(50 * time.Millisecond)
 	defer t.Stop()
+	moved, size := time.Now(), uint64(0)
 	for {
-		size, err := l.reader.IntegratedSize(ctx)
-		if err != nil {
-			return 0, err
+		next := want
+		state, err := l.tree.State(ctx)
+		if state.Size != size {
+			moved, size = time.Now(), state.Size
 		}
-		next, err := l.reader.NextIndex(ctx)
-		if err != nil {
-			return 0, err
+		if err == nil && (want == 0 || state.Size < want) {
+			next, err = l.tree.Next(ctx)
 		}
-		if size >= next {
-			return size, nil
+		switch {
+		case err != nil && size > 0 && ctx.Err() != nil:
+			return treeHead{}, fmt.Errorf("waiting for what has its place to be in the tree, which has %d entries: %w", size, ctx.Err())
+		case err != nil:
+			return treeHead{}, fmt.Errorf("reading the size of the tree: %w", err)
+		case !state.Found:
+			return treeHead{}, fmt.Errorf("%v has no state", l.tree)
+		case state.Size < had, next < want:
+			return treeHead{}, fmt.Errorf("%w: the tree had %d entries, and has %d", ErrRollback, max(want, had), state.Size)
+		case state.Size >= next:
+			return treeHead{state.Size, state.Root}, nil
+		case l.patience() > 0 && time.Since(moved) > cmp.Or(l.cfg.testingOnlyPatience, wedgedAfter):
+			return treeHead{}, fmt.Errorf("%v has %d of %d entries that have their places, and gets no others: is the bucket "+
+				"written?", l.tree, state.Size, next)
 		}
 		select {
 		case <-ctx.Done():
-			return 0, fmt.Errorf("waiting for %d entries to be integrated: %w", next-size, ctx.Err())
+			return treeHead{}, fmt.Errorf("waiting for %d entries to be integrated: %w", next-state.Size, ctx.Err())
 		case <-t.C:
 		}
 	}
 }
 
+// patience is how long a tree that machines share may take to answer; 0: a directory answers, or the process stands
+// with it.
+func (l *Log) patience() time.Duration {
+	if c := l.cfg.Cluster; c != nil {
+		return 2 * cmp.Or(c.Tree.AddDeadline, 5*time.Second)
+	}
+	return l.cfg.testingOnlyPatience
+}
+
+// wedge tells the watchdog of what is late, or, with nil, that nothing is any more.
+func (l *Log) wedge(err error) {
+	if l.cfg.wedged != nil {
+		l.cfg.wedged(err)
+	}
+}
+
 func (l *Log) start() {
-	poll := min(max(l.cfg.CheckpointInterval.Duration/10, 10*time.Millisecond), 100*time.Millisecond)
+	poll := max(min(l.cfg.CheckpointInterval.Duration/10, moment), l.tree.Pace()/4)
 	poll = cmp.Or(l.cfg.testingOnlyPoll, poll)
+	l.showAgain(l.ctx)
 	// Readers who ask at once are not to be told that nothing is logged. What is wrong with the
 	// checkpoint, followCheckpoint will say.
 	_ = l.refreshCheckpoint(l.ctx)
 	l.watcher.Go(func() { l.followCheckpoint(l.ctx, poll) })
+	if !l.follows() {
+		l.watcher.Go(func() { l.write(l.ctx) })
+		l.watcher.Go(func() { l.tendStorage(l.ctx) })
+	}
+	if l.sequencer != nil {
+		l.watcher.Go(func() { l.sequencer.follow(l.ctx) })
+	}
 	l.watcher.Go(func() { l.scrub(l.ctx) })
 	for _, m := range l.mirrors {
 		l.watcher.Go(func() { m.run(l.ctx) })
@@ -600,10 +762,14 @@ func (l *Log) finish(ctx context.Context) (again bool, err error) {
 	again = l.closing
 	l.closing = true
 	l.mu.Unlock()
+	l.poke()
 	if again {
 		return true, nil
 	}
 	err = waitFor(ctx, &l.running)
+	if err == nil {
+		err = l.awaitSealed(ctx)
+	}
 	if err == nil {
 		// Tessera counts only what was resolved, so it comes after the wait.
 		err = l.shutdown(ctx)
@@ -618,6 +784,7 @@ func (l *Log) finish(ctx context.Context) (again bool, err error) {
 func (l *Log) end() error {
 	l.cancel()
 	l.watcher.Wait()
+	l.retire() // who waits gets what followCheckpoint has seen last
 	return l.closeState()
 }
 
@@ -654,8 +821,11 @@ func (l *Log) closeState() error {
 	if l.keys != nil {
 		errs = append(errs, l.keys.Close())
 	}
-	if l.treeLock != nil {
-		l.treeLock.close()
+	if l.sequencer != nil {
+		errs = append(errs, l.sequencer.close())
+	}
+	if l.tree != nil {
+		errs = append(errs, l.tree.Close())
 	}
 	for _, f := range l.locks {
 		errs = append(errs, f.Close())

@@ -27,6 +27,9 @@ const (
 	maxOfClaim  = 64 // entries with one identity: one for each program
 )
 
+// ofEntries keeps the rows of what the log itself made, and of what is no leaf, out of answers.
+const ofEntries = "kind IN ('source', 'build')"
+
 // parameters reads a request's query strictly: one that is unknown or given twice is an error.
 func parameters(r *http.Request, known ...string) (map[string]string, error) {
 	values, err := url.ParseQuery(r.URL.RawQuery)
@@ -75,8 +78,9 @@ type versionsBody struct {
 type versionBody struct {
 	Name    string `json:"name"` // as its entries write it
 	Version string `json:"version"`
-	SHA256  string `json:"sha256"` // of the .crate
-	Index   uint64 `json:"index"`  // of its first entry
+	SHA256  string `json:"sha256"`         // of the .crate
+	Index   uint64 `json:"index"`          // of its first entry
+	Void    bool   `json:"void,omitempty"` // the version has another checksum, by an entry that was before it
 }
 
 // crateVersions lists what stands about a crate: all versions, page by page, whatever of case, '_' and '-' in
@@ -118,6 +122,11 @@ func (l *Log) crateVersions(w http.ResponseWriter, r *http.Request) error {
 			b.Next = after[0] + "@" + after[1]
 			return web.SendJSON(w, r, b)
 		}
+		sum, err := l.checksum(head, versionKey{registry, v.Name, v.Version})
+		if err != nil {
+			return err
+		}
+		v.Void = v.SHA256 != hex.EncodeToString(sum[:])
 		b.Versions = append(b.Versions, v)
 		after = [2]string{v.Name, v.Version}
 	}
@@ -125,7 +134,7 @@ func (l *Log) crateVersions(w http.ResponseWriter, r *http.Request) error {
 
 // nextVersion returns the first version below size of a crate, whatever the spelling of its name, that comes
 // after another, and whether there is one. It reads one place of the index, however many entries there are.
-func (x *index) nextVersion(ctx context.Context, registry, name string, after [2]string, size uint64) (versionBody,
+func (x *rowStore) nextVersion(ctx context.Context, registry, name string, after [2]string, size uint64) (versionBody,
 	bool, error) {
 	v, found, err := sqlite.Found(func() (v versionBody, err error) {
 		var sum []byte
@@ -153,7 +162,8 @@ type entryFacts struct {
 	Registry string `json:"registry"`
 	Name     string `json:"name"`
 	Version  string `json:"version"`
-	SHA256   string `json:"sha256"` // of the .crate
+	SHA256   string `json:"sha256"`         // of the .crate
+	Void     bool   `json:"void,omitempty"` // the version has another checksum, by an entry that was before it
 }
 
 // facts says what a published entry is about, as it stands in the tree, not in the index.
@@ -169,9 +179,9 @@ func (l *Log) facts(ctx context.Context, of row, head published) (entryFacts, er
 	if r != of {
 		return entryFacts{}, fmt.Errorf("the index and the tree disagree about entry %d", of.idx)
 	}
+	sum, err := l.checksum(head, r.versionKey)
 	return entryFacts{r.idx, fmt.Sprintf("%x", r.leaf), fmt.Sprintf("%x", r.identity), fmt.Sprintf("%x", r.program),
-		r.kind(),
-		r.registry, r.name, r.version, fmt.Sprintf("%x", r.sha256)}, nil
+		r.kind, r.registry, r.name, r.version, fmt.Sprintf("%x", r.sha256), sum != r.sha256}, err
 }
 
 // entryByLeaf says which entry has a leaf hash.
@@ -184,7 +194,7 @@ func (l *Log) entryByLeaf(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	rows, err := l.index.rows(r.Context(), "WHERE leaf = ? AND idx < ? ORDER BY idx LIMIT 1", leaf[:], int64(head.size))
+	rows, err := l.index.rows(r.Context(), "WHERE leaf = ? AND idx < ? AND "+ofEntries+" ORDER BY idx LIMIT 1", leaf[:], int64(head.size))
 	if err != nil {
 		return err
 	}
@@ -214,7 +224,7 @@ func (l *Log) entriesByIdentity(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	rows, err := l.index.rows(r.Context(), "WHERE identity = ? AND idx < ? ORDER BY idx LIMIT ?", identity[:],
+	rows, err := l.index.rows(r.Context(), "WHERE identity = ? AND idx < ? AND "+ofEntries+" ORDER BY idx LIMIT ?", identity[:],
 		int64(head.size), maxOfClaim)
 	if err != nil {
 		return err

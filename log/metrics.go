@@ -18,6 +18,8 @@ type metrics struct {
 	indexed     prometheus.Gauge
 	witness     *prometheus.CounterVec // by witness and result
 
+	rounds, seals, voidSeals prometheus.Counter
+
 	addErrors prometheus.Counter
 	accepted  prometheus.Gauge // POSIX seconds
 
@@ -43,6 +45,12 @@ func (l *Log) newMetrics() *metrics {
 		builders: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "cratelog_builder_contradictions_total",
 			Help: "Submissions in which a builder contradicts what stands; /v1/contradictions has the evidence."}),
+		rounds: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "cratelog_rounds_total", Help: "Rounds in which entries were added to the tree."}),
+		seals: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "cratelog_seals_total", Help: "Seals that were added to the tree."}),
+		voidSeals: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "cratelog_void_seals_total", Help: "Seals that do not stand where they should: something else writes to the tree."}),
 		addErrors: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "cratelog_add_errors_total", Help: "Entries that could not be written to the tree: most often its disk."}),
 		accepted: gauge("cratelog_last_accepted_timestamp_seconds",
@@ -64,7 +72,21 @@ func (l *Log) newMetrics() *metrics {
 	halted := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "cratelog_halted", Help: "1 when the log has stopped accepting because it found itself inconsistent."},
 		func() float64 { return zeroOrOne(l.halt.reason() != nil) })
-	m.registry.MustRegister(m.submissions, m.duration, m.checking, m.waiting, m.published, m.indexed, m.witness,
+	for name, of := range map[string]struct {
+		help  string
+		value func() float64
+	}{
+		"cratelog_void_entries": {"Entries of the tree whose version has another checksum, that of an earlier entry.",
+			func() float64 { void, _ := l.leaves.idle(); return float64(void) }},
+		"cratelog_repeated_entries": {"Entries of the tree that say what an earlier one says, with a proof of the same program.",
+			func() float64 { _, repeated := l.leaves.idle(); return float64(repeated) }},
+	} {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: of.help}, of.value))
+	}
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "cratelog_seal_cpu_seconds_total",
+		Help: "Processor time of the map, its seals, and the guard's look at them."},
+		func() float64 { return float64(l.sealing.Load()) / 1e9 }))
+	m.registry.MustRegister(m.rounds, m.seals, m.voidSeals, m.submissions, m.duration, m.checking, m.waiting, m.published, m.indexed, m.witness,
 		m.contradictions, m.builders, m.addErrors, m.accepted, age, ready, halted)
 	return m
 }

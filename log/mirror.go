@@ -67,7 +67,7 @@ func (l *Log) openMirrors(context.Context) error {
 	failures := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "cratelog_mirror_failures_total",
 		Help: "Attempts to bring the mirror up to date that failed."}, []string{"mirror"})
 	mirrors := l.cfg.Mirrors
-	if l.cfg.ReadOnly {
+	if l.cfg.ReadOnly || l.front() {
 		mirrors = nil // whoever signs pushes
 	}
 	for _, m := range mirrors {

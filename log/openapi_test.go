@@ -110,8 +110,9 @@ var apiTypes = map[string]any{
 	"Contradictions": contradictionsBody{}, "Contradiction": contradictionBody{}, "Entry": entryFacts{}, "Entries": identityBody{},
 	"Submission": submissionBody{}, "Inclusion": inclusionBody{}, "Consistency": consistencyBody{}, "Keys": keysBody{}, "Key": keyBody{},
 	"Log": aboutBody{}, "Program": aboutProgram{}, "BuildSettings": aboutBuilds{}, "Set": aboutSet{}, "Witness": aboutWitness{},
-	"Limits": aboutLimits{}, "Frozen": aboutFrozen{}, "Shard": Shard{}, "Health": healthBody{}, "Probe": vitals.Health{}, "WitnessHealth": healthWitness{},
-	"Nothing": struct{}{},
+	"Limits": aboutLimits{}, "Frozen": aboutFrozen{}, "Shard": Shard{}, "Predecessor": aboutStart{}, "Health": healthBody{}, "Probe": vitals.Health{}, "WitnessHealth": healthWitness{},
+	"ClusterHealth": healthCluster{},
+	"Nothing":       struct{}{},
 }
 
 // TestTheDocumentNamesEveryRouteFieldAndReason, and none that there is not.
@@ -264,7 +265,7 @@ func TestAnswersAreWhatTheDocumentSays(t *testing.T) {
 	fill := map[string]string{"name": "alpha", "version": "1.0.0", "identity": id, "index": "0",
 		"hash": fmt.Sprintf("%x", testLeaf(raw)), "number": "1",
 		"path": "entries/000.p/2"}
-	questions := map[string]string{"/v1/proof/inclusion": "?index=0", "/v1/proof/consistency": "?old=1"}
+	questions := map[string]string{"/v1/proof/inclusion": "?index=0", "/v1/proof/consistency": "?old=1", "/v1/index": "?bits=0"}
 	sums := map[string][32]byte{"/v1/artifacts/{sha256}": b.Artifact, "/v1/lists/{sha256}": b.Compiled}
 	missing := map[string]bool{"/v1/openings/{identity}": true, "/v1/keys/{hash}": true, "/frozen": true,
 		"/v1/keys": true} // other tests have them

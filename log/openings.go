@@ -143,7 +143,7 @@ func (l *Log) openingOf(r *http.Request) (row, error) {
 		return row{}, err
 	}
 	found, known, err := l.index.byIdentity(r.Context(), [32]byte(id))
-	if err == nil && (!known || found.kind() != kindSource || found.idx >= head.size) {
+	if err == nil && (!known || found.kind != kindSource || found.idx >= head.size) {
 		err = refuse(NotFound, nil, "This log has no published entry with a claim about sources with this identity.")
 	}
 	return found, err

@@ -231,7 +231,7 @@ func TestADeletedOpeningIsGoneAndNothingElse(t *testing.T) {
 		testlog.Must(c.Submit(t.Context(), o.entry, o.crate, o.opening))
 	}
 	before := treeFiles(t, w.cfg.TreeDir)
-	fatalIf(t, DeleteOpening(t.Context(), w.cfg.StateDir, o.identity)) // while the log runs
+	fatalIf(t, DeleteOpening(t.Context(), w.cfg, o.identity)) // while the log runs
 	wantOpening(t, c, o.identity, nil)
 	wantOpening(t, c, other.identity, other.opening)
 	refusal(t, w.put(c, o, o.identity), OpeningRefused, "has deleted this opening")
@@ -245,7 +245,7 @@ func TestADeletedOpeningIsGoneAndNothingElse(t *testing.T) {
 		}
 	}
 	raw := testlog.Must(os.ReadFile(filepath.Join(w.cfg.StateDir, openingsFile)))
-	packed := testlog.Must(openOpenings(t.Context(), t.TempDir(), 1<<20))
+	packed := testlog.Must(openOpenings(t.Context(), &Config{StateDir: t.TempDir(), OpeningsBytes: 1 << 20}))
 	testlog.Must(packed.put(t.Context(), o.identity, o.opening))
 	kept, _, err := packed.get(t.Context(), o.identity)
 	if err := errors.Join(err, packed.close()); err != nil || bytes.Contains(raw, kept.gzipped[10:len(kept.gzipped)-8]) {
@@ -254,12 +254,12 @@ func TestADeletedOpeningIsGoneAndNothingElse(t *testing.T) {
 	l = w.open()
 	wantOpening(t, serve(t, l), o.identity, nil)
 	for _, identity := range [][32]byte{o.identity, {1}} {
-		if err := DeleteOpening(t.Context(), w.cfg.StateDir, identity); err == nil || !strings.Contains(err.Error(), "holds no opening") {
+		if err := DeleteOpening(t.Context(), w.cfg, identity); err == nil || !strings.Contains(err.Error(), "holds no opening") {
 			t.Errorf("deleted again: %v", err)
 		}
 	}
 	empty := t.TempDir()
-	if err := DeleteOpening(t.Context(), empty, o.identity); err == nil || len(treeFiles(t, empty)) != 0 {
+	if err := DeleteOpening(t.Context(), Config{StateDir: empty}, o.identity); err == nil || len(treeFiles(t, empty)) != 0 {
 		t.Errorf("in another directory: %v", err)
 	}
 }

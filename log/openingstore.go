@@ -18,7 +18,7 @@ import (
 // no part of the log's promise: an opening can be deleted, the tree never knows of it, and
 // readers check it against the claim, wherever they have it from.
 type openings struct {
-	db    *sql.DB
+	db    kept
 	quota int64 // most bytes of all, as they are kept
 }
 
@@ -48,12 +48,12 @@ type storedOpening struct {
 	gzipped []byte
 }
 
-func openOpenings(ctx context.Context, stateDir string, quota int64) (*openings, error) {
-	db, err := openingsDatabase.Open(ctx, filepath.Join(stateDir, openingsFile), false)
+func openOpenings(ctx context.Context, cfg *Config) (*openings, error) {
+	db, err := openKeptIn(ctx, cfg, &openingsDatabase, openingsFile)
 	if err != nil {
 		return nil, err
 	}
-	return &openings{db, quota}, nil
+	return &openings{db, cfg.OpeningsBytes}, nil
 }
 
 var (
@@ -71,12 +71,15 @@ func (o *openings) put(ctx context.Context, identity [32]byte, raw []byte) (isNe
 		return false, err
 	}
 	sum := sha256.Sum256(raw)
-	err = sqlite.Tx(ctx, o.db, func(tx *sql.Tx) error {
+	var refused error
+	err = o.db.tx(ctx, func(tx *sql.Tx) error {
+		refused = nil // it may be run again
 		var deleted bool
 		err := tx.QueryRowContext(ctx, "SELECT gzipped IS NULL FROM openings WHERE identity = ?", identity[:]).Scan(&deleted)
 		switch {
 		case err == nil && deleted:
-			return errOpeningDeleted
+			refused = errOpeningDeleted
+			return nil
 		case !errors.Is(err, sql.ErrNoRows):
 			return err
 		}
@@ -85,39 +88,37 @@ func (o *openings) put(ctx context.Context, identity [32]byte, raw []byte) (isNe
 			return err
 		}
 		if total+int64(packed.Len()) > o.quota {
-			return errOpeningsFull
+			refused = errOpeningsFull
+			return nil
 		}
-		isNew = true
-		_, err = tx.ExecContext(ctx, "INSERT INTO openings (identity, sha256, stored, gzipped) VALUES (?, ?, ?, ?)",
+		isNew, err = insertNew(ctx, tx, "INSERT INTO openings (identity, sha256, stored, gzipped) VALUES (?, ?, ?, ?)",
 			identity[:], sum[:], packed.Len(), packed.Bytes())
 		return err
 	})
 	if err != nil {
-		return false, fmt.Errorf("openings: %w", err)
+		return false, o.db.failed("openings", err)
 	}
-	return isNew, nil
+	return isNew, refused
 }
 
 // get returns the opening of a claim, and whether there is one.
 func (o *openings) get(ctx context.Context, identity [32]byte) (storedOpening, bool, error) {
-	s, found, err := sqlite.One(ctx, o.db, func(r sqlite.Scanner) (s storedOpening, err error) {
+	s, found, err := sqlite.One(ctx, o.db.DB, func(r sqlite.Scanner) (s storedOpening, err error) {
 		var sum []byte
 		if err = r.Scan(&sum, &s.gzipped); err == nil && copy(s.sha256[:], sum) != len(s.sha256) {
 			err = errors.New("a row is damaged")
 		}
 		return s, err
 	}, "SELECT sha256, gzipped FROM openings WHERE identity = ? AND gzipped IS NOT NULL", identity[:])
-	if err != nil {
-		return s, false, fmt.Errorf("openings: %w", err)
-	}
-	return s, found, nil
+	return s, found, o.db.failed("openings", err)
 }
 
 // named returns the SHA-256 of a claim's opening, and whether there is one.
 func (o *openings) named(ctx context.Context, identity [32]byte) (sum []byte, found bool, err error) {
 	err = o.db.QueryRowContext(ctx, "SELECT sha256 FROM openings WHERE identity = ? AND gzipped IS NOT NULL",
 		identity[:]).Scan(&sum)
-	return sqlite.Found(sum, err)
+	sum, found, err = sqlite.Found(sum, err)
+	return sum, found, o.db.failed("openings", err)
 }
 
 // forget removes the rows of claims that are not logged: of submissions that came to
@@ -130,7 +131,7 @@ func (o *openings) forget(ctx context.Context, logged func(identity [32]byte) (b
 		return id, err
 	}, "SELECT identity FROM openings WHERE gzipped IS NOT NULL")
 	if err != nil {
-		return fmt.Errorf("openings: %w", err)
+		return o.db.failed("openings", err)
 	}
 	for _, id := range all {
 		known, err := logged(id)
@@ -146,21 +147,22 @@ func (o *openings) forget(ctx context.Context, logged func(identity [32]byte) (b
 
 // drop removes the opening of a claim that is not logged.
 func (o *openings) drop(ctx context.Context, identity [32]byte) error {
-	if _, err := o.db.ExecContext(ctx, "DELETE FROM openings WHERE identity = ?", identity[:]); err != nil {
-		return fmt.Errorf("openings: %w", err)
-	}
-	return nil
+	_, err := o.db.ExecContext(ctx, "DELETE FROM openings WHERE identity = ?", identity[:])
+	return o.db.failed("openings", err)
 }
 
-// delete overwrites the bytes of a claim's opening in the file, and says whether there was one.
+// delete overwrites the bytes of a claim's opening in a file, and says whether there was one. A server's files, its
+// own logs and its backups keep them for as long as they do.
 func (o *openings) delete(ctx context.Context, identity [32]byte) (bool, error) {
 	c, err := o.db.Conn(ctx)
 	if err != nil {
 		return false, err
 	}
 	defer c.Close()
-	if _, err := c.ExecContext(ctx, "PRAGMA secure_delete = ON"); err != nil {
-		return false, err
+	if !o.db.shared {
+		if _, err := c.ExecContext(ctx, "PRAGMA secure_delete = ON"); err != nil {
+			return false, err
+		}
 	}
 	res, err := c.ExecContext(ctx,
 		"UPDATE openings SET gzipped = NULL, stored = 0 WHERE identity = ? AND gzipped IS NOT NULL", identity[:])
@@ -173,16 +175,19 @@ func (o *openings) delete(ctx context.Context, identity [32]byte) (bool, error) 
 
 func (o *openings) close() error { return o.db.Close() }
 
-// DeleteOpening deletes the opening of the claim with an identity from the state directory
-// of a log, which may be running. It is not served any more, and not taken again. The error
-// is a sentence if there is none. Nothing else of the log changes.
-func DeleteOpening(ctx context.Context, stateDir string, identity [32]byte) error {
+// DeleteOpening deletes the opening of the claim with an identity from what a log keeps, which may be running. It is
+// not served any more, and not taken again. The error is a sentence if there is none. Nothing else of the log changes.
+func DeleteOpening(ctx context.Context, cfg Config, identity [32]byte) error {
 	none := fmt.Errorf("this log holds no opening of the claim %x; "+
 		"/v1/crates/NAME/VERSION/claims says which claims have one", identity)
-	if _, err := os.Stat(filepath.Join(stateDir, openingsFile)); err != nil {
+	if cfg.Cluster != nil {
+		if err := cfg.Cluster.complete(true); err != nil {
+			return fmt.Errorf("log: %w", err)
+		}
+	} else if _, err := os.Stat(filepath.Join(cfg.StateDir, openingsFile)); err != nil {
 		return fmt.Errorf("%w (%w)", none, err)
 	}
-	o, err := openOpenings(ctx, stateDir, 0)
+	o, err := openOpenings(ctx, &cfg)
 	if err != nil {
 		return err
 	}

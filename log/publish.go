@@ -6,10 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/client"
+	"cratelog/log/storage"
 )
 
 // published is the latest checkpoint that the world may see. The raw bytes
@@ -19,6 +23,8 @@ type published struct {
 	root tlog.Hash
 	raw  []byte    // nil before the first
 	at   time.Time // when this server first saw it
+
+	written time.Time // when it was put there
 }
 
 func (p published) tree() treeHead { return treeHead{p.size, p.root} }
@@ -67,9 +73,11 @@ func (p *publication) wait(ctx context.Context, size uint64) (published, error) 
 		if head.raw != nil && head.size >= size {
 			return head, nil
 		}
+		if err := ctx.Err(); err != nil {
+			return published{}, err
+		}
 		select {
 		case <-ctx.Done():
-			return published{}, ctx.Err()
 		case <-changed:
 		}
 	}
@@ -83,12 +91,11 @@ func (l *Log) followCheckpoint(ctx context.Context, every time.Duration) {
 	defer t.Stop()
 	var said string
 	var ail ailment
-	storage := time.Now()
 	for last := false; ; {
-		if l.copied == nil { // else the file is another's
-			l.clock.mend(l)
-		}
 		err := l.refreshCheckpoint(context.WithoutCancel(ctx))
+		l.condition.mu.Lock()
+		l.condition.reading = err
+		l.condition.mu.Unlock()
 		switch {
 		case err == nil:
 			said = ""
@@ -100,13 +107,9 @@ func (l *Log) followCheckpoint(ctx context.Context, every time.Duration) {
 			if l.copied != nil {
 				break // whoever makes the copy mends it
 			}
-			if err := l.dropCheckpoint(); err != nil {
+			if err := l.dropCheckpoint(context.WithoutCancel(ctx)); errors.Is(err, ErrRollback) {
 				l.halt.now(err)
 			}
-		}
-		if time.Since(storage) >= time.Second {
-			l.tryStorage(context.WithoutCancel(ctx))
-			storage = time.Now()
 		}
 		ail.observe(l, time.Now())
 		if last {
@@ -139,7 +142,7 @@ func (a *ailment) observe(l *Log, now time.Time) {
 		a.since = now
 	case !a.told && now.Sub(a.since) > 3*l.cfg.CheckpointInterval.Duration+l.cfg.WitnessTimeout.Duration:
 		a.told = true
-		l.log.Error("the log is not well", "problems", problems)
+		l.log.Error("the log is not well", "problems", strings.Join(problems, "; "))
 	}
 }
 
@@ -149,7 +152,7 @@ func (l *Log) refreshCheckpoint(ctx context.Context) error {
 	if l.copied != nil {
 		return l.refreshCopy(ctx)
 	}
-	raw, err := l.reader.ReadCheckpoint(ctx)
+	raw, written, err := l.tree.Read(ctx, storage.Checkpoint, client.MaxCheckpointSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -167,12 +170,65 @@ func (l *Log) refreshCheckpoint(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the checkpoint in the tree's directory: %w", err)
 	}
-	next := published{size: uint64(c.Size), root: c.Root, raw: bytes.Clone(raw), at: time.Now()}
+	next := published{size: uint64(c.Size), root: c.Root, raw: raw, at: time.Now(), written: written}
+	if next.size < old.size && l.patience() > 0 {
+		return l.publishAgain(ctx, next)
+	}
 	if next.size < old.size || (next.size == old.size && old.raw != nil && next.root != old.root) {
 		return fmt.Errorf("%w: its checkpoint went from %d entries to %d", errContradiction, old.size, next.size)
 	}
-	l.published.set(next)
-	l.metrics.published.Set(float64(next.size))
+	if leaves, _ := l.leaves.open(); next.size > leaves && !l.blind {
+		return nil // the witnesses were faster than the index: its seal has no row yet
+	}
+	if err := l.show(next); err != nil {
+		return err
+	}
+	l.poke()
 	l.log.Debug("published", "size", next.size, "root", next.root)
+	return nil
+}
+
+// publishAgain has Tessera replace the checkpoint that an earlier sequencer, which was stopped for a while, has put
+// there over a newer one.
+func (l *Log) publishAgain(ctx context.Context, late published) error {
+	root, err := rootAt(ctx, late.size, l.tilesOf(l.published.head()))
+	if err != nil {
+		return err
+	}
+	if root != late.root {
+		return fmt.Errorf("%w: the checkpoint of %d entries is of another tree", errContradiction, late.size)
+	}
+	err = l.tree.SetPublished(ctx, time.Now().Add(-l.cfg.RepublishInterval.Duration))
+	return errors.Join(fmt.Errorf("an older one, of %d entries, was put over it, and it is published again", late.size), err)
+}
+
+// publishNewer has Tessera publish again what it takes for published, where that never was seen: an older checkpoint
+// was put over it at once.
+func (l *Log) publishNewer(ctx context.Context) {
+	signed, grew := l.guard.latest()
+	if l.cfg.Cluster == nil || l.published.head().size >= signed {
+		l.unseen = time.Time{}
+		return
+	}
+	if wait := l.cfg.WitnessTimeout.Duration + 2*l.tree.Pace(); time.Since(grew) < wait || time.Since(l.unseen) < wait {
+		return
+	}
+	l.unseen = time.Now()
+	if err := l.tree.SetPublished(ctx, l.unseen.Add(-l.cfg.RepublishInterval.Duration)); err != nil {
+		l.log.Warn("the checkpoint that was signed last cannot be published again", "err", err)
+	}
+}
+
+// show lets readers see a checkpoint, which must be of a tree that ends in a seal: else it is not to be believed,
+// whoever cosigned it.
+func (l *Log) show(next published) error {
+	if next.size > 0 && !l.blind {
+		if _, err := l.sealedAt(next.size); err != nil {
+			return fmt.Errorf("the checkpoint in the tree's directory: %w: it is not to be believed, whoever cosigned it", err)
+		}
+	}
+	l.published.set(next)
+	l.leaves.publish(next.size)
+	l.metrics.published.Set(float64(next.size))
 	return nil
 }

@@ -2,6 +2,7 @@ package log
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"strings"
 	"sync"
@@ -47,4 +48,23 @@ func TestOperatorIsToldOnceThatNothingIsPublished(t *testing.T) {
 	if said.count("the log is not well") != 1 || said.count("the log is well again") != 1 {
 		t.Error("the operator is told more than once")
 	}
+}
+
+// TestWhatCannotBeReadIsSaid once it has lasted: of a store that is away for a moment nobody needs to hear.
+func TestWhatCannotBeReadIsSaid(t *testing.T) {
+	l := &Log{}
+	now := time.Now()
+	says := func(err error, after time.Duration, want int) {
+		t.Helper()
+		l.condition.reading = err
+		if got := l.unreadable(now.Add(after)); len(got) != want {
+			t.Errorf("%v after %v: %q", err, after, got)
+		}
+	}
+	away := errors.New("the store is away")
+	says(nil, 0, 0)
+	says(away, 0, 0)
+	says(away, longSince+time.Second, 1)
+	says(nil, longSince+2*time.Second, 0)
+	says(away, longSince+3*time.Second, 0)
 }

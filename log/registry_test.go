@@ -199,14 +199,14 @@ func TestNamesAreThoseThatTheRegistryLists(t *testing.T) {
 
 	// A registry that folds - and _ itself answers about its own spelling.
 	w.reg.Meddle(func(rw http.ResponseWriter, r *http.Request) bool {
-		if !strings.HasSuffix(r.URL.Path, "/foo_bar") {
+		if !strings.HasSuffix(r.URL.Path, "/baz_qux") {
 			return false
 		}
-		fmt.Fprintf(rw, "{\"name\":\"Foo-bar\",\"vers\":\"1.0.0+x\",\"cksum\":\"%x\"}\n", sha256.Sum256(raw))
+		fmt.Fprintf(rw, "{\"name\":\"Baz-qux\",\"vers\":\"1.0.0+x\",\"cksum\":\"%x\"}\n", sha256.Sum256(raw))
 		return true
 	})
 	w.pass(registryFresh)
-	wantRefusal(t, w.try(w.claim("foo_bar", "1.0.0+x", "// a")), RegistryMismatch, `"Foo-bar"`)
+	wantRefusal(t, w.try(w.claim("baz_qux", "1.0.0+x", "// a")), RegistryMismatch, `"Baz-qux"`)
 
 	// Yanked is listed; two checksums of one version are not one.
 	e, raw = w.claim("alpha", "1.0.0", "// a")
@@ -245,7 +245,7 @@ func TestTheSameVersionOfTwoRegistriesIsTwoThings(t *testing.T) {
 	x := testEntry(t, raw, "alpha", "1.0.0", 1)
 	x.Subject.Registry = subject
 	w.proofs.believe(x)
-	wantRefusal(t, w.try(marshal(x), raw), VersionConflict, "alpha 1.0.0 of the registry "+subject+" is in the log with another checksum, as entry 1")
+	wantRefusal(t, w.try(marshal(x), raw), VersionConflict, "alpha 1.0.0 of the registry "+subject+" is in the log with another checksum, as entry 2")
 }
 
 func TestARegistryThatDoesNotAnswerRefusesNothingForGood(t *testing.T) {

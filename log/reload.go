@@ -2,12 +2,10 @@ package log
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -16,9 +14,9 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"cratelog/client"
-	"cratelog/internal/durable"
 	"cratelog/internal/vitals"
 	"cratelog/internal/web"
+	"cratelog/log/storage"
 )
 
 // How long Reload waits for what is under way.
@@ -39,8 +37,17 @@ type Live struct {
 	writes  gate // of submissions
 	reads   gate // of all that changes nothing
 
-	turn sync.Mutex // of Reload and Close
+	turn sync.Mutex // of Reload, Close, and changes of the role
 	dead error      // owned by turn; why there is no log any more
+
+	// Of a process among several.
+	lease  *lease             // nil: it does not lead
+	leave  context.CancelFunc // ends what join began; nil: nothing
+	joined sync.WaitGroup
+	dog    watchdog
+	ailing atomic.Pointer[string] // why it cannot be the sequencer, for /healthz
+	lost   sync.Once
+	gone   atomic.Bool // it was sequencer, and must end
 }
 
 // serving is a log with its handler.
@@ -51,13 +58,31 @@ type serving struct {
 
 // OpenLive is Open of a log that can be reloaded.
 func OpenLive(ctx context.Context, cfg Config) (*Live, error) {
+	v := &Live{}
+	v.more(&cfg)
 	l, err := Open(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	v := &Live{}
 	v.current.Store(&serving{l, l.Handler()})
+	if l.cfg.Cluster != nil {
+		if err := v.join(ctx, l.cfg); err != nil {
+			return nil, errors.Join(err, v.Close(ctx))
+		}
+	}
 	return v, nil
+}
+
+// more lets the log say in /healthz what is wrong with its role.
+func (v *Live) more(cfg *Config) {
+	others := cfg.Problems
+	cfg.Problems = func() []string {
+		all := v.problems()
+		if others != nil {
+			all = append(all, others()...)
+		}
+		return all
+	}
 }
 
 // ErrDead says that Reload left no log: neither the new configuration nor the old one could be
@@ -73,11 +98,27 @@ func (v *Live) Reload(ctx context.Context, cfg Config) error {
 		return v.dead
 	}
 	old := v.current.Load().log
+	if runtime.GOOS != "linux" && !old.follows() {
+		return errors.New("log: taking over settings without a restart works on Linux only; restart")
+	}
+	v.more(&cfg)
+	if cfg.lease, cfg.wedged = old.cfg.lease, old.cfg.wedged; cfg.lease != nil {
+		cfg.shown = old.published.head().raw
+	}
 	if err := errors.Join(sameLog(&old.cfg, &cfg), check(ctx, cfg, func(string, error) {}, false)); err != nil {
 		return err
 	}
+	return v.renew(ctx, old, cfg, drainSubmissions, drainReads)
+}
+
+// renew exchanges the log for one with another configuration. The caller holds turn, and what is under way has so
+// long to end.
+func (v *Live) renew(ctx context.Context, old *Log, cfg Config, submissions, reads time.Duration) error {
 	defer v.writes.open()
-	if !v.writes.shut(ctx, drainSubmissions) {
+	if old.front() {
+		old.retire() // forwards would wait for what this process may have to do itself
+	}
+	if !v.writes.shut(ctx, submissions) {
 		old.log.Warn("submissions under way did not end in time and are refused: they may be sent again")
 	}
 	end, cancel := context.WithTimeout(ctx, drainPublication)
@@ -86,29 +127,27 @@ func (v *Live) Reload(ctx context.Context, cfg Config) error {
 		old.log.Warn("reloading before all entries are published", "err", err)
 	}
 	defer v.reads.open()
-	v.reads.shut(ctx, drainReads) // what is still read is in memory, or fails alone
+	v.reads.shut(ctx, reads) // what is still read is in memory, or fails alone
 	return v.exchange(context.WithoutCancel(ctx), old, cfg)
 }
 
 // exchange closes the old log, of which nothing is under way, and opens the new one, or the old one again.
 func (v *Live) exchange(ctx context.Context, old *Log, cfg Config) error {
-	if err := old.end(); err != nil {
+	err := old.end()
+	if errors.Is(err, storage.ErrBusy) { // two may never write in one tree
+		v.dead = fmt.Errorf("%w: %w", ErrDead, err)
+		return v.dead
+	}
+	if err != nil {
 		old.log.Warn("closing the log's state", "err", err)
 	}
 	settling, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	if err := waitFor(settling, &old.running); err != nil { // two may never write in one tree
+	if err := waitFor(settling, &old.running); err != nil {
 		v.dead = fmt.Errorf("%w: entries are still being written after a minute", ErrDead)
 		return v.dead
 	}
-	var next *Log
-	var err error
-	if !old.cfg.ReadOnly {
-		err = settle(old.cfg.TreeDir)
-	}
-	if err == nil {
-		next, err = Open(ctx, cfg)
-	}
+	next, err := Open(ctx, cfg)
 	if err != nil {
 		var again error
 		if next, again = Open(ctx, old.cfg); again != nil {
@@ -116,12 +155,15 @@ func (v *Live) exchange(ctx context.Context, old *Log, cfg Config) error {
 			return v.dead
 		}
 	}
-	// Readers are not to be told that nothing is published, only because the trust file is new.
-	wait, stop := context.WithTimeout(ctx, firstCheckpoint)
-	defer stop()
-	if _, late := next.published.wait(wait, 0); late != nil {
-		next.log.Warn("the witnesses have not cosigned a checkpoint under the new settings yet")
+	if !next.front() { // what that shows is another's to publish
+		// Readers are not to be told that nothing is published, only because the trust file is new.
+		wait, stop := context.WithTimeout(ctx, firstCheckpoint)
+		defer stop()
+		if _, late := next.published.wait(wait, 0); late != nil {
+			next.log.Warn("the witnesses have not cosigned a checkpoint under the new settings yet")
+		}
 	}
+	v.dog.report(nil, time.Now()) // what the old one waited for, nobody waits for any longer
 	v.current.Store(&serving{next, next.Handler()})
 	return err
 }
@@ -129,20 +171,21 @@ func (v *Live) exchange(ctx context.Context, old *Log, cfg Config) error {
 // renewCheckpoint makes Tessera publish again, at once, a checkpoint that was cosigned for another
 // trust file, or that not all keys of the settings signed: one of an unchanged tree would wait for the
 // republish interval, and meanwhile nothing would be published for those who have the new trust file. It
-// comes before Tessera looks, which goes by the file's time.
-func (l *Log) renewCheckpoint(context.Context) error {
-	if l.readOnly() {
+// comes before Tessera looks. So it does of one that is older than what was signed: another process may have put it
+// over that late.
+func (l *Log) renewCheckpoint(ctx context.Context) error {
+	if l.follows() {
 		return nil
 	}
-	path := filepath.Join(l.cfg.TreeDir, "checkpoint")
-	raw, err := durable.Read(path, client.MaxCheckpointSize)
+	raw, _, err := l.tree.Read(ctx, storage.Checkpoint, client.MaxCheckpointSize)
 	if err != nil {
 		return nil // there is none, or followCheckpoint will say what is wrong with it
 	}
-	if _, err := l.policy.CheckCheckpoint(raw); err == nil && l.allSigned(raw) {
+	signed, _ := l.guard.mark()
+	if c, err := l.policy.CheckCheckpoint(raw); err == nil && l.allSigned(raw) && uint64(c.Size) == signed.Size {
 		return nil
 	}
-	return os.Chtimes(path, time.Time{}, time.Now().Add(-l.cfg.RepublishInterval.Duration))
+	return l.tree.SetPublished(ctx, time.Now().Add(-l.cfg.RepublishInterval.Duration))
 }
 
 // allSigned says whether a checkpoint has a line of every key, whatever stands in it.
@@ -169,17 +212,38 @@ func sameLog(old, next *Config) error {
 			return fmt.Errorf("%s changed from %s to %s: that needs a restart", c.name, c.old, c.next)
 		}
 	}
+	if !old.Cluster.same(next.Cluster) {
+		return errors.New("the settings of a log on several machines changed: that needs a restart")
+	}
 	return nil
 }
 
-// Close closes the log that serves; see [Log.Close].
+// Close closes the log that serves; see [Log.Close]. A sequencer gives its lease back when all that it has accepted
+// is published.
 func (v *Live) Close(ctx context.Context) error {
+	if v.leave != nil {
+		v.leave()
+		if err := waitFor(ctx, &v.joined); err != nil {
+			return err
+		}
+	}
 	v.turn.Lock()
 	defer v.turn.Unlock()
-	if v.dead != nil {
-		return nil
+	var err error
+	switch l := v.current.Load().log; {
+	case v.dead != nil: // it is closed
+	case v.gone.Load():
+		v.dead, err = ErrLost, l.end()
+	default:
+		err = l.Close(ctx)
 	}
-	return v.current.Load().log.Close(ctx)
+	if v.lease != nil {
+		if err != nil { // something may be under way
+			v.lease.drop(err)
+		}
+		err = errors.Join(err, v.lease.close(ctx))
+	}
+	return err
 }
 
 // Handler returns the log's web surface. Its probes are never held up.
@@ -208,11 +272,11 @@ func (v *Live) Handler() http.Handler {
 		case r.Method == http.MethodGet || r.Method == http.MethodHead:
 			through = &v.reads
 		}
-		if !through.enter(r.Context(), gatePatience) {
+		if v.gone.Load() || !through.enter(r.Context(), gatePatience) {
 			w.Header().Set("Retry-After", "5")
 			w.Header().Set("Cache-Control", "no-store")
 			web.WriteJSON(w, http.StatusServiceUnavailable, refusalBody{Reason: ShuttingDown,
-				Message: "The log takes over new settings: try again later."})
+				Message: "The log takes over new settings, or another role: try again later."})
 			return
 		}
 		defer through.leave()
@@ -307,6 +371,12 @@ func Check(ctx context.Context, cfg Config, say func(name string, err error)) {
 	check(ctx, cfg, say, true)
 }
 
+// inspection is a look at something that may be wrong.
+type inspection struct {
+	name string
+	look func(context.Context) error
+}
+
 // check returns all that is wrong. state says whether to look at the directories too.
 func check(ctx context.Context, cfg Config, say func(name string, err error), state bool) error {
 	l, err := newLog(ctx, cfg)
@@ -315,16 +385,13 @@ func check(ctx context.Context, cfg Config, say func(name string, err error), st
 		return err
 	}
 	defer l.cancel()
-	defer func() {
-		if l.keys != nil {
-			l.keys.Close()
-		}
-	}()
+	defer l.closeState()
+	if l.tree, err = openPlace(ctx, &cfg, false); err != nil {
+		say("tree", err)
+		return err
+	}
 	var all []error
-	for _, c := range []struct {
-		name string
-		look func(context.Context) error
-	}{
+	looks := []inspection{
 		{"trust file", l.openPolicy},
 		{"sets of builders", l.openBuilds},
 		{"proving keys", l.openKeys},
@@ -335,7 +402,21 @@ func check(ctx context.Context, cfg Config, say func(name string, err error), st
 			}
 			return l.checkGuard(ctx)
 		}},
-	} {
+		{"predecessors", func(ctx context.Context) error {
+			if !state {
+				return nil
+			}
+			tree, err := l.tree.State(ctx)
+			if err == nil && tree.Size == 0 { // else they are not needed
+				_, _, err = loadAll(ctx, cfg.Predecessors)
+			}
+			return err
+		}},
+	}
+	if state && l.cfg.Cluster != nil {
+		looks = append(looks, l.inspectCluster(ctx)...)
+	}
+	for _, c := range looks {
 		err := c.look(ctx)
 		say(c.name, err)
 		all = append(all, err)
@@ -343,40 +424,39 @@ func check(ctx context.Context, cfg Config, say func(name string, err error), st
 	return errors.Join(all...)
 }
 
-// checkGuard says whether the directories are this log's, as far as can be told without writing.
+// checkGuard says whether tree and memory are this log's, as far as can be told without writing.
 func (l *Log) checkGuard(ctx context.Context) error {
-	path := filepath.Join(l.cfg.StateDir, "guard.db")
-	state, err := readTreeState(l.cfg.TreeDir)
+	state, err := l.tree.State(ctx)
 	if err != nil {
 		return err
 	}
-	db, err := guardDatabase.Peek(ctx, path)
-	switch {
-	case err != nil:
+	store, err := readGuardStore(ctx, &l.cfg)
+	if err != nil {
 		return err
-	case db == nil && state.Size > 0:
-		return fmt.Errorf("the tree in %s has %d entries, and %s is missing: use the state directory that belongs to this tree",
-			l.cfg.TreeDir, state.Size, path)
-	case db == nil:
+	}
+	var known *remembered
+	if store != nil {
+		defer store.close()
+		if known, err = store.load(ctx); err != nil {
+			return err
+		}
+	}
+	switch {
+	case store != nil && known == nil && state.Size > 0:
+		return store.forgot(l.tree, state)
+	case known == nil && state.Size > 0:
+		return fmt.Errorf("%v has %d entries, and nothing remembers what was signed: use the guard.db, or the memory, that "+
+			"belongs to this tree", l.tree, state.Size)
+	case known == nil:
 		return nil
 	}
-	defer db.Close()
-	g := &guard{keys: l.cfg.keys(), origin: l.cfg.Origin, db: db}
-	var origin string
-	var size uint64
-	switch err := db.QueryRowContext(ctx, "SELECT origin, size FROM guard").Scan(&origin, &size); {
-	case errors.Is(err, sql.ErrNoRows):
-		return nil
-	case err != nil:
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	_, _, err = g.compareKeys(ctx, path, origin)
-	switch {
-	case err != nil:
+	g := &guard{keys: l.cfg.keys(), origin: l.cfg.Origin, store: store}
+	if _, _, err := g.compareKeys(known); err != nil {
 		return err
-	case state.Size < size:
-		return fmt.Errorf("%w: the tree in %s has %d entries, but this log has signed a checkpoint of %d: put the newer tree back",
-			ErrRollback, l.cfg.TreeDir, state.Size, size)
+	}
+	if state.Size < known.head.Size {
+		return fmt.Errorf("%w: %v has %d entries, but this log has signed a checkpoint of %d: put the newer tree back",
+			ErrRollback, l.tree, state.Size, known.head.Size)
 	}
 	return nil
 }

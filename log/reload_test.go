@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -105,7 +104,7 @@ func TestAReloadIsSeenByNobodyButInWhatItChanges(t *testing.T) {
 	if !bytes.Contains(b, []byte("witness.test/fourth ")) {
 		t.Errorf("the new witness was not asked:\n%s", b)
 	}
-	if got, want := l.indexedSize(), uint64(submitted.Load())+1; got != want {
+	if got, want := len(entriesOf(t, l)), int(submitted.Load())+1; got != want {
 		t.Errorf("the log has %d entries of %d submissions", got, want)
 	}
 }
@@ -150,34 +149,6 @@ func TestAReloadIsAllOrNothing(t *testing.T) {
 	}
 	if err := v.Reload(t.Context(), w.cfg); !errors.Is(err, ErrDead) {
 		t.Errorf("once more: %v", err)
-	}
-}
-
-// TestNothingWritesInTheTreeOnceItIsSettled: Tessera's lock is of the process, and still it is waited for.
-func TestNothingWritesInTheTreeOnceItIsSettled(t *testing.T) {
-	dir := t.TempDir()
-	fatalIf(t, settle(dir)) // nothing was written
-	fatalIf(t, os.Mkdir(filepath.Join(dir, ".state"), 0o700))
-	for _, name := range []string{"publish.lock", "treeState.lock"} {
-		held := testlog.Must(os.Create(filepath.Join(dir, ".state", name)))
-		fatalIf(t, syscall.FcntlFlock(held.Fd(), syscall.F_SETLKW, &syscall.Flock_t{Type: syscall.F_WRLCK}))
-		var written atomic.Bool
-		done := make(chan error)
-		go func() {
-			err := settle(dir)
-			if !written.Load() {
-				err = errors.New("it did not wait")
-			}
-			done <- err
-		}()
-		select {
-		case err := <-done:
-			t.Fatalf("%s: %v", name, err)
-		default:
-		}
-		written.Store(true)
-		fatalIf(t, held.Close())
-		fatalIf(t, <-done)
 	}
 }
 
@@ -227,7 +198,7 @@ func TestCheckWritesNothingAndSaysWhoseTheStateIs(t *testing.T) {
 	}
 	cfg = w.cfg
 	cfg.StateDir += "2"
-	if err := look(cfg)["tree and guard"]; err == nil || !strings.Contains(err.Error(), "is missing") {
+	if err := look(cfg)["tree and guard"]; err == nil || !strings.Contains(err.Error(), "nothing remembers what was signed") {
 		t.Errorf("another state: %v", err)
 	}
 	cfg = w.cfg

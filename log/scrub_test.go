@@ -12,11 +12,11 @@ import (
 // TestARunningLogFindsWhatRots, though it remembers what the files held, and no reader asks.
 func TestARunningLogFindsWhatRots(t *testing.T) {
 	t.Parallel()
-	w, l, _ := filled(t, 300)
+	w, l, _ := filled(t, 299)
 	w.closeLog(l)
 	w.cfg.ScrubPeriod.Duration = 20 * time.Millisecond
 	l = w.open()
-	for i := range uint64(300) {
+	for i := range uint64(299) {
 		testlog.Must(l.bundle(t.Context(), i, l.published.head()))
 	}
 	for _, name := range []string{"tile/0/000", "tile/entries/000", "tile/0/001.p/44", "tile/entries/001.p/44", "tile/1/000.p/1"} {

@@ -13,6 +13,7 @@ import (
 
 	"cratelog/crate"
 	"cratelog/entry"
+	"cratelog/index"
 )
 
 // Reason is the machine-readable name of a refusal.
@@ -65,6 +66,8 @@ const (
 	Frozen           Reason = "frozen"             // the log has ended; it may name a successor
 	ReadOnly         Reason = "read-only"          // a copy for readers
 	NotFound         Reason = "not-found"          // no such entry
+	VoidEntry        Reason = "void-entry"         // the version had another checksum before it
+	TooManyRows      Reason = "too-many-rows"      // of the index, for one page
 	MethodNotAllowed Reason = "method-not-allowed" // wrong HTTP method
 	Internal         Reason = "internal"           // our fault
 )
@@ -106,6 +109,9 @@ type submission struct {
 	build  *entry.Build  // nil: it is not
 	proven
 	built
+	row     row // but for its index
+	facts   index.Facts
+	version index.Key // of the crate version
 
 	// Set by checkBuild:
 	crates []byte // the list of compiled crates
@@ -116,6 +122,9 @@ type submission struct {
 	nameless bool        // the .crate names no commit
 	opening  []byte      // nil: none came with it
 }
+
+// held is how many bytes of memory wait with it for its place.
+func (s *submission) held() int { return len(s.raw) + len(s.opening) + len(s.crates) }
 
 // maxNameless is the number of claims, with proofs of one program, about a crate version
 // whose .crate names no commit. One that does is held to that commit; of the others anybody
@@ -133,18 +142,32 @@ const maxNameless = 8
 // is refused leaves a trace, except NotPublished: that entry is in the tree
 // and stays there. When ctx ends after the checks, the entry goes on.
 func (l *Log) Submit(ctx context.Context, entryBytes []byte, crateData, opening io.Reader) (bundle []byte, err error) {
+	s, err := l.parse(entryBytes)
+	if err == nil && s.source == nil {
+		err = refuse(MalformedRequest, nil, "The parts of a claim about a build are entry, list and perhaps source.")
+	}
+	return l.submitted(ctx, s, err, crateData, opening)
+}
+
+// submitted is Submit and SubmitBuild of what parse returned, with the parts that follow the entry.
+func (l *Log) submitted(ctx context.Context, s *submission, parsed error, second, third io.Reader) (bundle []byte,
+	err error) {
 	start := time.Now()
 	known := false
 	defer func() { l.observe(start, known, err) }()
-
-	s, err := l.parse(entryBytes)
-	if err != nil {
-		return nil, err
+	if parsed != nil {
+		return nil, parsed
 	}
-	if s.source == nil {
-		return nil, refuse(MalformedRequest, nil, "The parts of a claim about a build are entry, list and perhaps source.")
+	check := l.check
+	if s.build != nil {
+		check = l.checkBuild
 	}
-	bundle, known, err = l.admit(ctx, s, func() error { return l.check(ctx, s, crateData, opening) })
+	bundle, known, err = l.admit(ctx, s, func() error { return check(ctx, s, second, third) })
+	if err == nil && known && s.build != nil {
+		if err = l.keepMissingList(ctx, s, second); err != nil {
+			bundle = nil
+		}
+	}
 	return bundle, err
 }
 
@@ -158,7 +181,7 @@ func (l *Log) admit(ctx context.Context, s *submission, check func() error) (bun
 		return nil, known, l.conflict(ctx, s, err)
 	}
 	if !known {
-		if err := l.canStore(); err != nil { // before it costs anything
+		if err := l.canStore(ctx); err != nil { // before it costs anything
 			return nil, known, err
 		}
 		if err := l.takesRegistry(s.entry.Subject); err != nil {
@@ -196,7 +219,8 @@ func (l *Log) observe(start time.Time, known bool, err error) {
 	l.answered(result)
 }
 
-// parse does everything that needs neither the index nor the .crate.
+// parse does everything that needs neither the index nor the .crate. Of an entry that is one, but that this log
+// does not take, the submission says beside the error what it is about.
 func (l *Log) parse(raw []byte) (*submission, error) {
 	if len(raw) > entry.MaxSize {
 		return nil, refuse(EntryTooLarge, nil,
@@ -206,52 +230,49 @@ func (l *Log) parse(raw []byte) (*submission, error) {
 	if err != nil {
 		return nil, refuse(MalformedEntry, err, "The entry is not a canonical cratelog entry: %v.", err)
 	}
+	s := &submission{raw: bytes.Clone(raw), entry: e, row: row{leaf: entry.LeafHash(raw)}}
 	if _, known := l.programs[e.Proof.Program]; !known {
-		return nil, refuse(UnknownProgram, nil,
+		return s, refuse(UnknownProgram, nil,
 			"The proof is of program %x, which this log does not accept; /v1/log lists those it does.", e.Proof.Program)
 	}
-	s := &submission{raw: bytes.Clone(raw), entry: e, proven: proven{program: e.Proof.Program}}
-	s.identity, err = e.Identity()
+	err = s.row.ofEntry(e)
+	s.proven, s.built, s.facts, s.version = s.row.proven, s.row.built, s.row.facts(), s.row.mapKey()
 	switch c := e.Claim.(type) {
 	case *entry.Source:
 		s.source = c
 	case *entry.Build:
 		s.build = c
-		if err == nil {
-			s.built, err = newBuilt(e.Subject, c)
-		}
 	default:
-		return nil, refuse(UnknownClaim, nil, "This log cannot check claims of the kind %q yet.", e.Claim.Kind())
+		return s, refuse(UnknownClaim, nil, "This log cannot check claims of the kind %q yet.", e.Claim.Kind())
 	}
 	if err != nil {
-		return nil, refuse(MalformedEntry, err, "The entry is not a canonical cratelog entry: %v.", err)
+		return s, refuse(MalformedEntry, err, "The entry is not a canonical cratelog entry: %v.", err)
 	}
 	return s, nil
 }
 
-// standing answers from the index: is the entry there already, or, an error, does
-// something that stands keep it out? That is a *conflictError if it has another checksum.
+// standing answers from the map of all that is in the tree, and the index: is the entry there already, or, an
+// error, does something that stands keep it out? That is a *conflictError if the version has another checksum.
 func (l *Log) standing(ctx context.Context, s *submission) (idx uint64, known bool, err error) {
-	r, found, err := l.index.byProven(ctx, s.proven)
-	if err != nil || found {
-		return r.idx, found, err
-	}
-	if !l.programs[s.program] {
+	stop := l.sealing.measure()
+	version, same := l.leaves.standing(s.facts)
+	stop()
+	switch {
+	case version != nil && version.SHA256 != s.entry.Subject.SHA256:
+		return 0, false, &conflictError{*version}
+	case same != nil:
+		return *same, true, nil
+	case !l.programs[s.program]:
 		return 0, false, refuse(ProgramWithdrawn, nil, "This log accepts nothing new under the program %x, which was withdrawn: "+
 			"prove the claim again under one that /v1/log lists, and that is not.", s.program)
-	}
-	k := keyOf(s.entry.Subject)
-	r, found, err = l.index.byVersion(ctx, k)
-	switch {
-	case err != nil || !found:
-		return 0, false, err
-	case r.sha256 != s.entry.Subject.SHA256:
-		return 0, false, &conflictError{r.idx}
+	case version == nil:
+		return 0, false, nil
 	case s.proved: // what a tag says counts only with a proof
 		return 0, false, l.builderStanding(ctx, s)
 	case !s.nameless:
 		return 0, false, nil
 	}
+	k := keyOf(s.entry.Subject)
 	n, err := l.index.count(ctx, k, s.program, maxNameless)
 	if err == nil && n >= maxNameless {
 		err = refuse(TooManyClaims, nil, "The log holds %d claims about %v with proofs of this program, and takes no more: "+
@@ -263,9 +284,9 @@ func (l *Log) standing(ctx context.Context, s *submission) (idx uint64, known bo
 
 // conflictError is a version conflict. With mu held there is no time to wait for the
 // standing entry's bundle.
-type conflictError struct{ idx uint64 }
+type conflictError struct{ index.Version }
 
-func (e *conflictError) Error() string { return fmt.Sprintf("version conflict with entry %d", e.idx) }
+func (e *conflictError) Error() string { return fmt.Sprintf("version conflict with entry %d", e.First) }
 
 // conflict makes of a *conflictError or *contradictionError the refusal that shows the entry that
 // stands.
@@ -278,12 +299,21 @@ func (l *Log) conflict(ctx context.Context, s *submission, err error) error {
 	if !errors.As(err, &c) {
 		return err
 	}
-	r := refuse(VersionConflict, nil, "%v is in the log with another checksum, as entry %d: a version is logged once, and the "+
-		"first one stays, even where its registry deleted it and took the version again with other bytes.",
-		keyOf(s.entry.Subject), c.idx)
-	r.Index = &c.idx
-	if r.Bundle, err = l.awaitBundle(ctx, c.idx); err != nil {
-		l.log.Warn("no bundle for a version conflict", "index", c.idx, "err", err)
+	k, where := keyOf(s.entry.Subject), fmt.Sprintf("as entry %d", c.First)
+	if c.Inherited {
+		where = "as " + l.inheritedFrom(c.First)
+	} else if row, found, err := l.index.at(ctx, c.First); err == nil && found && row.versionKey != k {
+		where += fmt.Sprintf(", which spells it %v", row.versionKey)
+	}
+	r := refuse(VersionConflict, nil, "%v is in the log with another checksum, %s: a version has one checksum in a "+
+		"log, and the first one stays, even where its registry deleted it and took the version again with other bytes.",
+		k, where)
+	if c.Inherited {
+		return r
+	}
+	r.Index = &c.First
+	if r.Bundle, err = l.awaitBundle(ctx, c.First); err != nil {
+		l.log.Warn("no bundle for a version conflict", "index", c.First, "err", err)
 	}
 	return r
 }
@@ -393,7 +423,9 @@ func (l *Log) checkCrate(ctx context.Context, s *submission, chain entry.Chain, 
 		return refuse(ProofInvalid, err, "The proof does not verify for this claim.")
 	}
 	s.nameless = !c.NamesCommit()
-	return l.checkOpening(s)
+	err = l.checkOpening(s)
+	s.list = nil // it may wait long
+	return err
 }
 
 // accepting returns the refusal of a log that is closed or halted.
@@ -403,13 +435,18 @@ func (l *Log) accepting() error {
 	return l.acceptingLocked()
 }
 
+// isHalted is the refusal of a log that has halted.
+func (l *Log) isHalted() error {
+	return refuse(Halted, l.halt.reason(),
+		"The log found itself inconsistent and accepts nothing until its operator has looked.")
+}
+
 func (l *Log) acceptingLocked() error {
 	if err := l.ended(); err != nil {
 		return err
 	}
 	if l.halt.reason() != nil {
-		return refuse(Halted, l.halt.reason(),
-			"The log found itself inconsistent and accepts nothing until its operator has looked.")
+		return l.isHalted()
 	}
 	if l.behind != nil {
 		return l.isBehind(l.behind)
@@ -424,6 +461,7 @@ func (l *Log) acceptingLocked() error {
 func (l *Log) awaitBundle(ctx context.Context, idx uint64) ([]byte, error) {
 	wait, cancel := context.WithTimeout(ctx, l.cfg.PublishWait.Duration)
 	defer cancel()
+	defer context.AfterFunc(l.staying, cancel)()
 	head, err := l.published.wait(wait, idx+1)
 	if err != nil && ctx.Err() != nil && errors.Is(ctx.Err(), context.Canceled) {
 		return nil, ctx.Err()

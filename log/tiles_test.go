@@ -57,11 +57,11 @@ func FuzzTilePath(f *testing.F) {
 	})
 }
 
-// filled opens a log with n entries, all submitted at once.
+// filled opens a log with n entries, all submitted at once, in one wave: so its tree has them and a seal.
 func filled(t *testing.T, n int) (*world, *Log, *httptest.Server) {
 	t.Helper()
 	w := newWorld(t)
-	w.cfg.BatchAge.Duration = 50 * time.Millisecond
+	w.cfg.BatchAge.Duration, w.cfg.BatchSize = time.Minute, uint(n)
 	l := w.open()
 	var g sync.WaitGroup
 	for i := range n {
@@ -73,6 +73,10 @@ func filled(t *testing.T, n int) (*world, *Log, *httptest.Server) {
 		})
 	}
 	g.Wait()
+	w.cfg.BatchAge.Duration, w.cfg.BatchSize = 5*time.Millisecond, 0
+	l.mu.Lock()
+	l.cfg.BatchAge = w.cfg.BatchAge
+	l.mu.Unlock()
 	srv := httptest.NewServer(l.Handler())
 	t.Cleanup(srv.Close)
 	return w, l, srv
@@ -83,11 +87,11 @@ func filled(t *testing.T, n int) (*world, *Log, *httptest.Server) {
 func TestTilesAreExactlyThePublishedTree(t *testing.T) {
 	t.Parallel()
 	const size = 261
-	_, l, srv := filled(t, size)
+	_, l, srv := filled(t, size-1)
 	fatalIf(t, os.WriteFile(filepath.Join(l.cfg.TreeDir, "checkpoint12345"), []byte("stray"), 0o644))
 	// What a killed server may leave: a partial tile that was never committed,
 	// and a full one beyond the published tree.
-	entries := entriesOf(t, l)
+	entries := leavesOf(t, l)
 	leftovers := map[string][]byte{
 		"tile/0/001.p/3":       bytes.Repeat([]byte{1}, 3*32),
 		"tile/0/001":           bytes.Repeat([]byte{2}, 256*32),
@@ -169,9 +173,9 @@ func wantTile(t *testing.T, entries [][]byte, levels [][]tlog.Hash, level, n, w 
 func TestOthersReadTheWholeLog(t *testing.T) {
 	t.Parallel()
 	const size = 300
-	w, l, srv := filled(t, size)
+	w, l, srv := filled(t, size-1)
 	want := make(map[string]bool)
-	for _, e := range entriesOf(t, l) {
+	for _, e := range leavesOf(t, l) {
 		want[string(e)] = true
 	}
 	code, header, signed := get(t, srv.URL+"/checkpoint")

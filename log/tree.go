@@ -2,14 +2,7 @@ package log
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"regexp"
-	"syscall"
 
 	"github.com/transparency-dev/merkle/compact"
 	"github.com/transparency-dev/merkle/rfc6962"
@@ -17,41 +10,7 @@ import (
 	"github.com/transparency-dev/tessera/api/layout"
 	tclient "github.com/transparency-dev/tessera/client"
 	"golang.org/x/mod/sumdb/tlog"
-
-	"cratelog/internal/durable"
 )
-
-// treeState is Tessera's own record of what is integrated, written only after
-// the tiles that it stands for. Found is false when there is none yet.
-type treeState struct {
-	Size  uint64 `json:"size"`
-	Root  []byte `json:"root"`
-	Found bool   `json:"-"`
-}
-
-const maxTreeState = 64 << 10
-
-// readTreeState reads the record of a POSIX tree without opening the tree:
-// the guard must look before Tessera may write.
-func readTreeState(dir string) (treeState, error) {
-	name := filepath.Join(dir, ".state", "treeState")
-	raw, err := durable.Read(name, maxTreeState)
-	if errors.Is(err, fs.ErrNotExist) {
-		return treeState{}, nil
-	}
-	if err != nil {
-		return treeState{}, err
-	}
-	var s treeState
-	if err := json.Unmarshal(raw, &s); err != nil {
-		return treeState{}, fmt.Errorf("%s is damaged: %w", name, err)
-	}
-	if len(s.Root) != tlog.HashSize {
-		return treeState{}, fmt.Errorf("%s is damaged: the root has %d bytes, want %d", name, len(s.Root), tlog.HashSize)
-	}
-	s.Found = true
-	return s, nil
-}
 
 // rootAt computes the root of the first size entries from the tiles.
 func rootAt(ctx context.Context, size uint64, tiles tclient.TileFetcherFunc) (tlog.Hash, error) {
@@ -75,7 +34,7 @@ func rootAt(ctx context.Context, size uint64, tiles tclient.TileFetcherFunc) (tl
 }
 
 // entriesIn returns the entries of bundle n in a tree of size size. Whatever
-// file stands there may hold more than that; it is cut.
+// file stands there may hold more than that; it is cut. What is no such bundle is errDamaged.
 func entriesIn(ctx context.Context, n, size uint64, bundles tclient.EntryBundleFetcherFunc) ([][]byte, error) {
 	width := widthAt(0, n, size)
 	if width == 0 {
@@ -83,14 +42,14 @@ func entriesIn(ctx context.Context, n, size uint64, bundles tclient.EntryBundleF
 	}
 	var b api.EntryBundle
 	raw, err := bundles(ctx, n, uint8(width%layout.EntryBundleWidth))
-	if err == nil {
-		err = b.UnmarshalText(raw)
-	}
 	if err != nil {
 		return nil, fmt.Errorf("entry bundle %d: %w", n, err)
 	}
+	if err := b.UnmarshalText(raw); err != nil {
+		return nil, fmt.Errorf("%w: entry bundle %d: %w", errDamaged, n, err)
+	}
 	if uint64(len(b.Entries)) < width {
-		return nil, fmt.Errorf("entry bundle %d has %d entries, want %d", n, len(b.Entries), width)
+		return nil, fmt.Errorf("%w: entry bundle %d has %d entries, want %d", errDamaged, n, len(b.Entries), width)
 	}
 	return b.Entries[:width], nil
 }
@@ -118,43 +77,4 @@ func widthAt(level, n, size uint64) uint64 {
 		return 0
 	}
 	return min(nodes-n*layout.TileWidth, layout.TileWidth)
-}
-
-// lockDir takes the exclusive lock of a directory until it is closed. Tessera
-// v1.0.4 locks per process only, so two logs in one process, or a second
-// server, would not see each other.
-func lockDir(dir string) (*os.File, error) {
-	f, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("the directory %s is in use by another log server: stop that one first (%w)", dir, err)
-	}
-	return f, nil
-}
-
-var strayFile = regexp.MustCompile(`^(checkpoint|treeState|gcState)[0-9]+$`)
-
-// sweep removes the temporary files that a killed server left beside the
-// checkpoint and the tree state. It needs the directory's lock.
-func sweep(dir string) error {
-	for _, d := range []string{dir, filepath.Join(dir, ".state")} {
-		files, err := os.ReadDir(d)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		for _, f := range files {
-			if f.Type().IsRegular() && strayFile.MatchString(f.Name()) {
-				if err := os.Remove(filepath.Join(d, f.Name())); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	return nil
 }

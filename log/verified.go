@@ -11,11 +11,16 @@ import (
 	"github.com/transparency-dev/merkle/rfc6962"
 	"github.com/transparency-dev/tessera/api/layout"
 	"golang.org/x/mod/sumdb/tlog"
+
+	"cratelog/internal/durable"
 )
 
 // errDamaged says that a file of the tree does not hash to the root of the tree, or is missing.
 // What such a file holds is never handed out.
 var errDamaged = errors.New("the tree's files are damaged")
+
+// errUnread says that a file of the tree cannot be read now. It may be in order.
+var errUnread = errors.New("the tree cannot be read")
 
 // damage is errDamaged of one file. Its text has the file's path below the tree's directory.
 type damage struct {
@@ -32,7 +37,7 @@ type treeHead struct {
 	root tlog.Hash
 }
 
-// tileReader is the part of tessera.LogReader that reads the tree's files: a full one where
+// tileReader is the part of [storage.Tree] that reads tiles and entries: a full one where
 // the partial one that was asked for is gone.
 type tileReader interface {
 	ReadTile(ctx context.Context, level, index uint64, p uint8) ([]byte, error)
@@ -133,8 +138,10 @@ func (v *verified) readTile(ctx context.Context, k fileKey) ([]byte, error) {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, v.damaged(k, "is missing")
+	case errors.Is(err, durable.ErrTooLarge):
+		return nil, v.damaged(k, "is too large")
 	case err != nil:
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errUnread, err)
 	case uint64(len(data)) < k.width*tlog.HashSize:
 		return nil, v.damaged(k, "is too short")
 	}
@@ -256,14 +263,13 @@ func (v *verified) readEntries(ctx context.Context, h treeHead, index uint64) ([
 		return nil, err
 	}
 	entries, err := entriesIn(ctx, index, h.size, v.files.ReadEntryBundle)
-	var pathError *fs.PathError
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, v.damaged(k, "is missing")
-	case errors.As(err, &pathError):
-		return nil, err
-	case err != nil:
+	case errors.Is(err, errDamaged), errors.Is(err, durable.ErrTooLarge):
 		return nil, v.damaged(k, "is no entry bundle: "+err.Error())
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", errUnread, err)
 	}
 	for i, e := range entries {
 		if tlog.RecordHash(e) != hashIn(tile, uint64(i)) {

@@ -20,12 +20,12 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"cratelog/entry"
+	"cratelog/internal/clustertest"
 	"cratelog/internal/forge"
 )
 
@@ -39,21 +39,17 @@ type Site struct {
 	Dir    string
 	Output *bytes.Buffer // what logd has written; to be read after Close
 
-	log       *process
-	processes []*process
+	log       *clustertest.Program
+	processes []*clustertest.Program
 }
 
-// process is one that runs, until ended is closed.
-type process struct {
-	*exec.Cmd
-	ended chan struct{}
-	err   error // how it ended
-}
-
-// Build builds logd and witness into dir. The working directory must be in this module.
-func Build(ctx context.Context, dir string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", dir+string(filepath.Separator), "cratelog/cmd/logd",
-		"cratelog/cmd/witness")
+// Build builds logd, witness and more programs of cmd/ into dir. The working directory must be in this module.
+func Build(ctx context.Context, dir string, more ...string) error {
+	args := []string{"build", "-o", dir + string(filepath.Separator)}
+	for _, name := range append([]string{"logd", "witness"}, more...) {
+		args = append(args, "cratelog/cmd/"+name)
+	}
+	cmd := exec.CommandContext(ctx, "go", args...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}
@@ -70,21 +66,11 @@ func Start(ctx context.Context, bin, dir, settings string, files int) (s *Site, 
 			err = errors.Join(err, s.Close(), errors.New(s.Output.String()))
 		}
 	}()
-	vkey, err := output(ctx, filepath.Join(bin, "logd"), "keygen", "-origin", Origin, "-out",
-		filepath.Join(dir, "log.pem"))
+	vkey, witnesses, err := s.begin(ctx, bin)
 	if err != nil {
 		return s, err
 	}
-	policy := "log " + vkey + "\n"
-	for i := range 3 {
-		line, err := s.startWitness(ctx, filepath.Join(bin, "witness"), fmt.Sprintf("w%d", i+1), vkey)
-		if err != nil {
-			return s, err
-		}
-		policy += line
-	}
-	policy += "group quorum-of-two 2 w1 w2 w3\nquorum quorum-of-two\n"
-	if err := os.WriteFile(filepath.Join(dir, "trust.policy"), []byte(policy), 0o644); err != nil {
+	if err := s.writePolicy("trust.policy", vkey, witnesses); err != nil {
 		return s, err
 	}
 	text := fmt.Sprintf("origin = %q\nlisten = \"127.0.0.1:0\"\nkeys = [\"log.pem\"]\ntree = \"tree\"\nstate = \"state\"\n"+
@@ -96,59 +82,76 @@ func Start(ctx context.Context, bin, dir, settings string, files int) (s *Site, 
 	return s, err
 }
 
-func (s *Site) startWitness(ctx context.Context, program, name, logVKey string) (line string, err error) {
+// member is a running witness.
+type member struct{ name, vkey, url string }
+
+// begin makes the log's key and starts the witnesses.
+func (s *Site) begin(ctx context.Context, bin string) (vkey string, witnesses []member, err error) {
+	if vkey, err = output(ctx, filepath.Join(bin, "logd"), "keygen", "-origin", Origin, "-out",
+		filepath.Join(s.Dir, "log.pem")); err != nil {
+		return "", nil, err
+	}
+	for i := range 3 {
+		w, err := s.startWitness(ctx, filepath.Join(bin, "witness"), fmt.Sprintf("w%d", i+1), vkey)
+		if err != nil {
+			return "", nil, err
+		}
+		witnesses = append(witnesses, w)
+	}
+	return vkey, witnesses, nil
+}
+
+// writePolicy writes a trust file: two of the witnesses make the quorum.
+func (s *Site) writePolicy(file, vkey string, witnesses []member) error {
+	policy := "log " + vkey + "\n"
+	for _, w := range witnesses {
+		policy += fmt.Sprintf("witness %s %s %s\n", w.name, w.vkey, w.url)
+	}
+	policy += "group quorum-of-two 2 w1 w2 w3\nquorum quorum-of-two\n"
+	return os.WriteFile(filepath.Join(s.Dir, file), []byte(policy), 0o644)
+}
+
+func (s *Site) startWitness(ctx context.Context, program, name, logVKey string) (w member, err error) {
 	full := name + ".witness.example"
-	vkey, err := output(ctx, program, "keygen", "-name", full, "-out", filepath.Join(s.Dir, name+".pem"))
-	if err != nil {
-		return "", err
+	w = member{name: name}
+	if w.vkey, err = output(ctx, program, "keygen", "-name", full, "-out", filepath.Join(s.Dir, name+".pem")); err != nil {
+		return w, err
 	}
 	text := fmt.Sprintf("name = %q\nlisten = \"127.0.0.1:0\"\ndatabase = %q\nkeys = [%q]\n[[log]]\norigin = %q\nvkey = %q\n",
 		full, name+".db", name+".pem", Origin, logVKey)
 	file := filepath.Join(s.Dir, name+".toml")
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-		return "", err
+		return w, err
 	}
 	if _, err := output(ctx, program, "init", "-config", file); err != nil {
-		return "", err
+		return w, err
 	}
-	_, url, err := s.serve(ctx, program, name, 0)
-	return fmt.Sprintf("witness %s %s %s\n", name, vkey, url), err
+	_, w.url, err = s.serve(ctx, program, name, 0)
+	return w, err
 }
 
 // serve starts a program that serves, and waits until it does.
-func (s *Site) serve(ctx context.Context, program, name string, files int) (p *process, url string, err error) {
+func (s *Site) serve(ctx context.Context, program, name string, files int) (p *clustertest.Program, url string, err error) {
 	ready := filepath.Join(s.Dir, name+".ready")
 	args := []string{"serve", "-config", filepath.Join(s.Dir, name+".toml"), "-ready-file", ready}
-	cmd := exec.Command(program, args...)
-	if files > 0 {
-		cmd = exec.Command("sh", append([]string{"-c", `ulimit -n "$0" && exec "$@"`, strconv.Itoa(files), program},
-			args...)...)
-	}
-	if name == "logd" {
-		cmd.Stderr = s.Output
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, "", err
-	}
-	p = &process{Cmd: cmd, ended: make(chan struct{})}
-	go func() {
-		p.err = cmd.Wait()
-		close(p.ended)
-	}()
+	p = clustertest.NewProgram(name, func() *exec.Cmd {
+		cmd := exec.Command(program, args...)
+		if files > 0 {
+			cmd = exec.Command("sh", append([]string{"-c", `ulimit -n "$0" && exec "$@"`, strconv.Itoa(files), program},
+				args...)...)
+		}
+		if name == "logd" {
+			cmd.Stderr = s.Output
+		}
+		return cmd
+	}, func(context.Context) error {
+		b, err := os.ReadFile(ready)
+		url = strings.TrimSpace(string(b))
+		return err
+	})
 	s.processes = append(s.processes, p)
-	for range 600 {
-		if b, err := os.ReadFile(ready); err == nil {
-			return p, strings.TrimSpace(string(b)), nil
-		}
-		select {
-		case <-ctx.Done():
-			return p, "", ctx.Err()
-		case <-p.ended:
-			return p, "", fmt.Errorf("%s ended before it served", name)
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-	return p, "", fmt.Errorf("%s does not serve after 30 s", name)
+	err = p.Start(ctx)
+	return p, url, err
 }
 
 func output(ctx context.Context, program string, args ...string) (string, error) {
@@ -163,13 +166,10 @@ func output(ctx context.Context, program string, args ...string) (string, error)
 func (s *Site) CPU() (float64, error) { return s.Metric("process_cpu_seconds_total") }
 
 // Metric returns a metric without labels.
-func (s *Site) Metric(name string) (float64, error) {
-	resp, err := http.Get(s.URL + "/metrics")
-	if err != nil {
-		return 0, err
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(resp.Body, 4<<20))
+func (s *Site) Metric(name string) (float64, error) { return metric(context.Background(), s.URL, name) }
+
+func metric(ctx context.Context, url, name string) (float64, error) {
+	b, err := fetch(ctx, url+"/metrics")
 	if err != nil {
 		return 0, err
 	}
@@ -178,13 +178,13 @@ func (s *Site) Metric(name string) (float64, error) {
 			return strconv.ParseFloat(strings.TrimSpace(rest), 64)
 		}
 	}
-	return 0, fmt.Errorf("logd has no metric %s", name)
+	return 0, fmt.Errorf("%s has no metric %s", url, name)
 }
 
 // Alive says whether logd still runs.
 func (s *Site) Alive() bool {
 	select {
-	case <-s.log.ended:
+	case <-s.log.Ended():
 		return false
 	default:
 		return true
@@ -195,14 +195,7 @@ func (s *Site) Alive() bool {
 func (s *Site) Close() error {
 	var errs []error
 	for i := len(s.processes) - 1; i >= 0; i-- {
-		p := s.processes[i]
-		p.Process.Signal(syscall.SIGTERM)
-		timer := time.AfterFunc(30*time.Second, func() { p.Process.Kill() })
-		<-p.ended
-		timer.Stop()
-		if p.err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", filepath.Base(p.Path), p.err))
-		}
+		errs = append(errs, s.processes[i].Stop())
 	}
 	s.processes = nil
 	return errors.Join(errs...)
@@ -297,7 +290,12 @@ func Client(from string, connections int) *http.Client {
 
 // Submit sends a submission once, and returns status and body.
 func Submit(c *http.Client, url string, s Submission) (status int, body []byte, err error) {
-	req, err := http.NewRequest(http.MethodPost, url+"/v1/submit", bytes.NewReader(s.Body))
+	return SubmitFor(context.Background(), c, url, s)
+}
+
+// SubmitFor is Submit until ctx ends.
+func SubmitFor(ctx context.Context, c *http.Client, url string, s Submission) (status int, body []byte, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/v1/submit", bytes.NewReader(s.Body))
 	if err != nil {
 		return 0, nil, err
 	}

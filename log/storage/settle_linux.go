@@ -1,4 +1,4 @@
-package log
+package storage
 
 import (
 	"errors"
@@ -19,14 +19,14 @@ import (
 func settle(tree string) error {
 	for _, name := range []string{"publish.lock", "treeState.lock"} {
 		f, err := os.OpenFile(filepath.Join(tree, ".state", name), os.O_RDWR, 0)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // nothing was ever written
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EROFS) {
+			continue // nothing was ever written, or is
 		}
 		if err == nil {
 			err = errors.Join(awaitLock(f), f.Close())
 		}
 		if err != nil {
-			return fmt.Errorf("log: waiting for the end of what was begun: %w", err)
+			return fmt.Errorf("%w: %w", ErrBusy, err)
 		}
 	}
 	return nil

@@ -4,10 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strconv"
-	"syscall"
 	"time"
 )
 
@@ -41,8 +37,11 @@ func (l *Log) isBehind(err error) error {
 }
 
 // canStore refuses while the tree cannot be written.
-func (l *Log) canStore() error {
-	if err := l.writable(); err != nil {
+func (l *Log) canStore(ctx context.Context) error {
+	if l.front() { // that is another's to say
+		return nil
+	}
+	if err := l.tree.Writable(ctx); err != nil {
 		l.treeWritten(err)
 		return l.notAdded(err)
 	}
@@ -62,29 +61,34 @@ func (l *Log) treeWritten(err error) {
 	}
 }
 
-// writable returns an error where Tessera could not write: on a disk that was made read-only, and where no more
-// files can be opened, at which it would panic. The lock's file does not tell: it may be on no disk (treeLock).
-func (l *Log) writable() error {
-	dir, err := os.Open(filepath.Join(l.cfg.TreeDir, ".state"))
-	if err == nil {
-		dir.Close()
-		const writeOK = 2
-		err = syscall.Access(dir.Name(), writeOK)
+// tendStorage mends once a second what can be mended, until ctx ends. What does not answer holds up nothing else.
+func (l *Log) tendStorage(ctx context.Context) {
+	for t := time.NewTicker(time.Second); ; {
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return
+		case <-t.C:
+			l.clock.mend(ctx, l)
+			l.publishNewer(ctx)
+			l.tryStorage(ctx)
+		}
 	}
-	if err != nil {
-		return fmt.Errorf("the tree cannot be written: %s: %w", l.cfg.TreeDir, err)
-	}
-	return nil
 }
 
 // tryStorage finds out whether what could not be written can be written again.
 func (l *Log) tryStorage(ctx context.Context) {
 	l.mu.Lock()
 	behind, unadded := l.behind, l.unadded
+	select {
+	case <-l.unanswered:
+	default:
+		behind = nil // it is not known yet what is to be caught up with
+	}
 	l.mu.Unlock()
 	if behind != nil {
 		err := l.indexUpTo(ctx, 0)
-		if errors.Is(err, errContradiction) {
+		if errors.Is(err, errContradiction) || errors.Is(err, ErrRollback) {
 			l.halt.now(err)
 		}
 		l.mu.Lock()
@@ -92,31 +96,15 @@ func (l *Log) tryStorage(ctx context.Context) {
 		l.mu.Unlock()
 		if err == nil {
 			l.log.Info("the index has caught up with the tree; entries are accepted again")
+			l.wedge(nil)
 		}
 	}
 	if unadded != nil {
-		if err := l.tryTree(); err == nil {
+		if err := l.tree.Try(ctx); err == nil {
 			l.treeWritten(nil)
 			l.log.Info("the tree can be written again")
 		}
 	}
-}
-
-// tryTree writes as much as an entry may take, where the next start would sweep it away.
-func (l *Log) tryTree() error {
-	if err := l.writable(); err != nil {
-		return err
-	}
-	name := filepath.Join(l.cfg.TreeDir, ".state", "treeState"+strconv.FormatInt(time.Now().UnixNano(), 10))
-	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(make([]byte, 256<<10))
-	if err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close(), os.Remove(name))
 }
 
 // storageProblems are the sentences for /healthz.

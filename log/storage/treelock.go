@@ -1,4 +1,4 @@
-package log
+package storage
 
 import (
 	"fmt"
@@ -11,7 +11,7 @@ import (
 // own, when it cannot open that file for writing before a batch, so that a disk that has become read-only would
 // end the process, and not only the batch. While the log runs, a symbolic link to a file in the process's memory
 // stands there. The other reason why a file cannot be opened, that too many are, does not arise while connections
-// are limited; see Door. Who may write into the tree is decided by lockDir.
+// are limited; see Door in package log. Who may write into the tree is decided by Lock.
 type treeLock struct {
 	name string
 	link string

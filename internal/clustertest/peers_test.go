@@ -1,0 +1,5 @@
+//go:build peers
+
+package clustertest
+
+func init() { stores["versitygw"] = Versity }
