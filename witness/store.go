@@ -266,21 +266,12 @@ func (s *store) inPlace() error {
 // lockBeside takes the lock of a database, which no two processes hold. It is a file of its own:
 // to close the database's own file would end the locks that SQLite has on it.
 func lockBeside(path string) (*os.File, error) {
-	f, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("the lock beside the database: %w", err)
-	}
-	held, err := flock.Try(f)
-	switch {
-	case err != nil:
-		err = fmt.Errorf("locking %s: %w", f.Name(), err)
-	case held:
-		err = fmt.Errorf("another process has the database %s open; stop that witness first: "+
+	f, err := flock.Take(path + ".lock")
+	if errors.Is(err, flock.ErrHeld) {
+		return nil, fmt.Errorf("another process has the database %s open; stop that witness first: "+
 			"a key never runs in two places", path)
-	default:
-		return f, nil
 	}
-	return nil, errors.Join(err, f.Close())
+	return f, err
 }
 
 func (s *store) close() error {

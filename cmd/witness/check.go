@@ -47,7 +47,7 @@ func (s *settings) look(ctx context.Context, c *daemon.Checks, path string, cfg 
 		_, err := newBastion(path, b, nil, nil)
 		c.Add("bastion "+b.Address, err)
 	}
-	c.Listen(ctx, s.Listen, "/", func(body []byte) bool {
+	c.Listen(ctx, "listen", s.Listen, "/", func(body []byte) bool {
 		return strings.HasPrefix(string(body), "cratelog witness "+cfg.Name+"\n")
 	})
 }

@@ -318,7 +318,7 @@ func TestMistakesAreNamedAndGetTheirExitCode(t *testing.T) {
 		{[]string{"serve", "-config", spoilt("w1", "w2")}, 3, "it belongs to the witness"},
 		{[]string{"serve", "-config", spoilt("w.db", "new.db")}, 3, "does not exist; if this witness has never signed, create it with: witness init"},
 		{[]string{"serve", "-config", spoilt("127.0.0.1:0", "127.0.0.1:x")}, 3, "listen tcp"},
-		{[]string{"serve", "-config", spoilt("key.pem", "nokey.pem")}, 3, "keys: key file"},
+		{[]string{"serve", "-config", spoilt("key.pem", "nokey.pem")}, 3, "keys: secret file"},
 		{[]string{"init", "-config", settings}, 3, "already exists and is left alone"},
 		{[]string{"help"}, 0, ""},
 		{[]string{"serve", "-h"}, 0, ""},
