@@ -2,7 +2,6 @@ package monitor
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"cratelog/evidence"
@@ -20,7 +19,7 @@ func (f *follower) reportEntries(ctx context.Context, from int64, t store.Checkp
 			return err
 		}
 	}
-	if err := f.reportPairs(ctx, from, t); err != nil {
+	if err := f.reportRepeats(ctx, from, t); err != nil {
 		return err
 	}
 	if err := f.reportBuilds(ctx, from, t.Size); err != nil {
@@ -90,32 +89,9 @@ func (f *follower) program(id [32]byte) []byte {
 	return f.cfg.ProgramFile(id)
 }
 
-// reportPairs records versions with two checksums, and entries that stand twice.
-func (f *follower) reportPairs(ctx context.Context, from int64, t store.Checkpoint) error {
-	s := f.store
-	duplicates, err := s.Duplicates(ctx, f.id, from, t.Size, maxPerKind+1)
-	if err != nil {
-		return err
-	}
-	for _, d := range duplicates {
-		x := f.entryFinding(kindDuplicate, d.Second)
-		x.Summary = fmt.Sprintf("The log %s has two checksums for %s %s, in the entries %d and %d.", f.origin,
-			d.Second.Name, d.Second.Version, d.First.Index, d.Second.Index)
-		x.Detail = fmt.Sprintf("Entry %d: %x. Entry %d: %x.", d.First.Index, d.First.SHA256,
-			d.Second.Index, d.Second.SHA256)
-		err := f.report(ctx, x, nil, func() (*evidence.Evidence, error) {
-			a, err1 := f.leaf(ctx, d.First, t)
-			b, err2 := f.leaf(ctx, d.Second, t)
-			if err := errors.Join(err1, err2); err != nil {
-				return nil, err
-			}
-			return evidence.NewDuplicate(t.Signed, a, b, f.meta(t))
-		})
-		if err != nil {
-			return err
-		}
-	}
-	repeats, err := s.Repeats(ctx, f.id, from, t.Size, maxPerKind+1)
+// reportRepeats records entries that stand twice.
+func (f *follower) reportRepeats(ctx context.Context, from int64, t store.Checkpoint) error {
+	repeats, err := f.store.Repeats(ctx, f.id, from, t.Size, maxPerKind+1)
 	if err != nil {
 		return err
 	}

@@ -42,7 +42,11 @@ type follower struct {
 
 	mu      sync.Mutex // one checkpoint is judged at a time
 	waiting map[string]time.Time
+	sealed  []store.Sealed
 	retryAt time.Time // after a root mismatch; used by follow's goroutine only
+
+	ledger *ledger // nil until it is needed; used by follow's goroutine only
+	search search  // used by follow's goroutine only
 
 	contradictions int64 // the number of the evidence to ask for next; used by compareLoop's goroutine only
 }
@@ -175,12 +179,12 @@ func again(ctx context.Context, pause time.Duration, wake <-chan struct{}, do fu
 // follow looks at the log once and verifies all that can be. An error is one of the
 // store or the disk.
 func (f *follower) follow(ctx context.Context) error {
-	return steps(ctx, f.pollLog, f.catchUp, f.checkViews, f.checkEnd)
+	return steps(ctx, f.pollLog, f.catchUp, f.replay, f.findDifference, f.checkViews, f.checkEnd)
 }
 
 func (f *follower) once(ctx context.Context) error {
-	return steps(ctx, f.pollLog, f.pollViews, f.catchUp, f.checkViews, f.checkEnd, f.registryOnce, f.openingsOnce,
-		f.contradictionsOnce)
+	return steps(ctx, f.pollLog, f.pollViews, f.catchUp, f.replay, f.findDifference, f.checkViews, f.checkEnd,
+		f.registryOnce, f.openingsOnce, f.contradictionsOnce)
 }
 
 // steps does one thing after the other, up to the first error.

@@ -24,12 +24,11 @@ func (w *world) end(n int64, signer note.Signer) {
 
 func TestALogThatGrowsAfterItsEndIsConvicted(t *testing.T) {
 	for name, grow := range map[string]func(w *world){
-		"shown by itself": func(w *world) { w.grow(1) },
+		"shown by itself": func(w *world) { w.grow(2) },
 		"shown in gossip": func(w *world) {
-			w.gossip(w.log.Sign(w.fill(w.log.Tree.Fork(300), 9, 1, nil), 301),
-				store.Pending)
+			w.gossip(w.log.Sign(w.fork(300, 2), 302), store.Pending)
 		},
-		"and hides its words": func(w *world) { w.log.Intercept(nil); w.grow(1) },
+		"and hides its words": func(w *world) { w.log.Intercept(nil); w.grow(2) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := verifiedWorld(t, 300)
@@ -43,8 +42,8 @@ func TestALogThatGrowsAfterItsEndIsConvicted(t *testing.T) {
 			w.open() // the note outlives the monitor
 			grow(w)
 			for _, f := range w.found(kindFrozen, kindFrozenGrew) {
-				if f.Kind == kindFrozenGrew && (!strings.Contains(f.Summary, "of 301") || !strings.Contains(f.Detail,
-					origin+"\n301\n")) {
+				if f.Kind == kindFrozenGrew && (!strings.Contains(f.Summary, "of 302") || !strings.Contains(f.Detail,
+					origin+"\n302\n")) {
 					t.Errorf("%+v", f)
 				}
 			}

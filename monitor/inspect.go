@@ -24,8 +24,9 @@ func (f *follower) inspect(raw [][]byte, from int64, t store.Checkpoint) []store
 		row := &out[i]
 		*row = store.Entry{Log: f.id, Index: from + int64(i), LeafHash: tlog.RecordHash(b), Data: b,
 			Logged: t.Witnessed, Covered: t.Size, FirstSeen: now, Verdict: store.OK}
-		e, err := entry.Parse(b)
-		if err == nil {
+		leaf, err := entry.ParseLeaf(b)
+		e, ok := leaf.(*entry.Entry)
+		if ok && err == nil {
 			row.Identity, err = e.Identity()
 		}
 		if err != nil {
@@ -34,6 +35,9 @@ func (f *follower) inspect(raw [][]byte, from int64, t store.Checkpoint) []store
 				row.Reason = kindUnknownClaim // perhaps this monitor is old
 			}
 			continue
+		}
+		if row.Kind = store.KindOf(leaf, row.Index); !ok {
+			continue // what a seal says is judged when it is known to be the log's
 		}
 		describe(row, e)
 		parsed, rows = append(parsed, e), append(rows, row)
@@ -49,10 +53,10 @@ func (f *follower) inspect(raw [][]byte, from int64, t store.Checkpoint) []store
 func describe(row *store.Entry, e *entry.Entry) {
 	row.Registry = e.Subject.Registry
 	row.Name, row.Version, row.SHA256, row.Program = e.Subject.Name, e.Subject.Version, e.Subject.SHA256, e.Proof.Program
-	row.Kind = e.Claim.Kind()
 	if b, ok := e.Claim.(*entry.Build); ok {
 		if request, err := b.Request(e.Subject); err == nil { // Parse has checked it
-			row.Build = &store.Build{Request: request, Result: b.Result(), Root: b.Root, Tag: b.Tag}
+			row.Build = &store.Build{Request: request, Result: b.Result(), Root: b.Root, Tag: b.Tag, Binary: b.Binary,
+				Target: b.Target}
 		}
 	}
 	if s, ok := e.Claim.(*entry.Source); ok {

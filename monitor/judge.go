@@ -146,12 +146,12 @@ func (f *follower) judge(ctx context.Context, c store.Checkpoint) (string, error
 	if err != nil {
 		return c.Verdict, err
 	}
-	verdict := store.Consistent
+	verdict, report := store.Consistent, f.reportUnsealed
 	if root != c.Root {
-		verdict = store.Inconsistent
-		if err := f.reportFork(ctx, c); err != nil {
-			return c.Verdict, err
-		}
+		verdict, report = store.Inconsistent, f.reportFork
+	}
+	if err := report(ctx, c); err != nil {
+		return c.Verdict, err
 	}
 	return verdict, s.SetVerdict(ctx, c.ID, verdict)
 }

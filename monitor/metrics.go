@@ -24,6 +24,7 @@ var (
 	descSize       = desc("log_size", "Entries of the largest accepted checkpoint that was seen.", "log")
 	descVerified   = desc("verified_entries", "Entries that gave a signed root.", "log")
 	descDownloaded = desc("downloaded_entries", "Entries that are stored and checked.", "log")
+	descSealed     = desc("sealed_entries", "Verified entries whose seals were compared with their index.", "log")
 	descRegistry   = desc("registry_entries", "Entries that were compared with the registry.", "log")
 	descOpenings   = desc("openings_entries", "Entries whose opening the log was asked for.", "log")
 	descWitnessed  = desc("checkpoint_timestamp_seconds", "When the quorum cosigned the largest accepted checkpoint.",
@@ -44,8 +45,8 @@ var _ prometheus.Collector = &Monitor{}
 // Describe implements prometheus.Collector.
 func (m *Monitor) Describe(out chan<- *prometheus.Desc) {
 	m.metrics.entries.Describe(out)
-	for _, d := range []*prometheus.Desc{descSize, descVerified, descDownloaded, descRegistry, descOpenings, descWitnessed,
-		descViewSize, descViewSeen, descFindings, descDeliveries, descBytes} {
+	for _, d := range []*prometheus.Desc{descSize, descVerified, descDownloaded, descSealed, descRegistry, descOpenings,
+		descWitnessed, descViewSize, descViewSeen, descFindings, descDeliveries, descBytes} {
 		out <- d
 	}
 }
@@ -100,6 +101,7 @@ func (f *follower) collect(ctx context.Context, gauge func(*prometheus.Desc, flo
 	}
 	gauge(descVerified, float64(p.Verified), f.origin)
 	gauge(descDownloaded, float64(p.Downloaded), f.origin)
+	gauge(descSealed, float64(p.Sealed), f.origin)
 	gauge(descRegistry, float64(p.Registry), f.origin)
 	gauge(descOpenings, float64(p.Openings), f.origin)
 	c, ok, err := s.Newest(ctx, f.id, true)

@@ -4,9 +4,8 @@
 // For every log it downloads every entry, rebuilds the root hash from them, and
 // compares it with every signed checkpoint that it ever sees: of any size, from the
 // log itself, its mirrors, its witnesses, or a reader who sends one (Gossip). It checks
-// each entry's form, program and proof, that no crate version has two checksums, what builders say of
-// one build,
-// that openings do not contradict what is proven, and with a registry, that the registry
+// each entry's form, program and proof, which checksum a crate version has in the log, what builders
+// say of one build, that openings do not contradict what is proven, and with a registry, that the registry
 // serves what the entry is about. What only
 // cheating explains is a finding of class security, with evidence that convinces others
 // (package evidence); what is only late or silent is operational.

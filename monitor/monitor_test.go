@@ -25,10 +25,12 @@ import (
 
 func TestGossipIsJudgedByTheRebuiltTree(t *testing.T) {
 	w := newWorld(t)
-	w.grow(300)
+	w.grow(123)
 	early := w.log.Sign(w.log.Tree, 123, w.log.Witnesses...)
+	w.grow(177)
 	w.clean(300)
-	w.append(50)
+	w.append(49)
+	w.log.Tree.Seal()
 	future := w.log.Sign(w.log.Tree, 350) // signed, not published yet
 	w.gossip(early, store.Consistent)
 	w.gossip(future, store.Pending)
@@ -69,7 +71,7 @@ func TestWhatTheLogDidNotSignIsRefusedAndForgotten(t *testing.T) {
 // log that forked.
 func TestASpoiltCosignatureDoesNotHideAFork(t *testing.T) {
 	w := verifiedWorld(t, 300)
-	signed := w.log.Sign(w.fork(99, 1), 100, w.log.Witnesses[0])
+	signed := w.log.Sign(w.fork(98, 2), 100, w.log.Witnesses[0])
 	signed[len(signed)-10] ^= 1
 	if c := w.gossip(signed, store.Inconsistent); len(c.Cosignatures) != 0 {
 		t.Fatalf("%+v", c)
@@ -123,7 +125,7 @@ func TestAForkedLogThatGoesOnIsOneFinding(t *testing.T) {
 func TestALogThatMendsItsEntriesIsVerifiedAgain(t *testing.T) {
 	w := verifiedWorld(t, 300)
 	w.grow(100)
-	wrong := w.fork(399, 1)
+	wrong := w.fork(398, 2)
 	w.log.Intercept(serveBundles(wrong))
 	w.found(kindRootMismatch)
 	requests := 0
@@ -196,14 +198,15 @@ func TestUnpublishedCheckpointsHideNoTarget(t *testing.T) {
 	w := verifiedWorld(t, 10)
 	for n := range int64(maxTargets + 20) {
 		w.fill(w.log.Tree, 5000+n, 1, nil)
+		w.log.Tree.Seal()
 		w.gossip(w.log.Sign(w.log.Tree, w.log.Tree.Size()), store.Pending)
 	}
 	// First shown by one witness only, and then by the log.
-	early := w.log.Sign(w.log.Tree, 15, w.log.Witnesses[0])
+	early := w.log.Sign(w.log.Tree, 16, w.log.Witnesses[0])
 	w.log.Show(w.log.Witnesses[0], early)
 	w.once()
-	w.log.Serve(w.log.Tree, 15, early)
-	if s := w.once(); s.Logs[0].Verified != 15 || s.Security != 0 {
+	w.log.Serve(w.log.Tree, 16, early)
+	if s := w.once(); s.Logs[0].Verified != 16 || s.Security != 0 {
 		t.Errorf("%+v", s)
 	}
 }
@@ -220,8 +223,8 @@ func TestASlowLogIsGivenUpAndDelaysNoOtherView(t *testing.T) {
 		}
 		return false
 	})
-	w.grow(1)
-	w.looks(11, 3) // the witnesses showed the new tree, and the log serves it
+	w.grow(2)
+	w.looks(12, 3) // the witnesses showed the new tree, and the log serves it
 	w.noAttack()
 }
 
@@ -288,8 +291,8 @@ func TestWatchesTellOfWhatWasNotAnnounced(t *testing.T) {
 			t.Errorf("finding %+v", f)
 		}
 	}
-	// crate-3, crate-5, and crate-29, 290, 292 to 299.
-	if len(got) != 12 || got["crate-3"] != 1 || got["crate-5"] != 1 || got["crate-291"] != 0 || got["crate-292"] != 1 {
+	// crate-3, crate-5, and crate-29, 290, 292 to 298.
+	if len(got) != 11 || got["crate-3"] != 1 || got["crate-5"] != 1 || got["crate-291"] != 0 || got["crate-292"] != 1 {
 		t.Errorf("found %v", got)
 	}
 	due, err := w.cfg.Store.PendingDeliveries(ctx, "owner", w.clock(), 10)
@@ -335,11 +338,11 @@ func TestSeveralLogsAreFollowedEachForItself(t *testing.T) {
 	w.cfg.Logs = append(w.cfg.Logs, followed(second, server.URL))
 	w.open()
 	w.grow(300)
-	// The same versions in two logs are no duplicates, whatever their checksums.
+	// The same versions in two logs contradict nobody, whatever their checksums.
 	w.fill(second.Tree, 0, 100, func(e *entry.Entry) { e.Subject.SHA256[0]++ })
 	second.Publish()
 	s := w.once()
-	if len(s.Logs) != 2 || s.Logs[0].Verified != 300 || s.Logs[1].Verified != 100 || s.ExitCode() != 0 {
+	if len(s.Logs) != 2 || s.Logs[0].Verified != 300 || s.Logs[1].Verified != 101 || s.ExitCode() != 0 {
 		t.Fatalf("%+v", s)
 	}
 	// What one does is not the other's.
@@ -410,7 +413,7 @@ func TestAFindingWithoutAFileIsStillAFinding(t *testing.T) {
 	// But a disk that is full is no reason to go on.
 	x.Key = "y"
 	w.m.cfg.EvidenceDir = filepath.Join(t.TempDir(), "none")
-	w.grow(1)
+	w.grow(2)
 	note := w.log.Publish()
 	err := f.report(t.Context(), x, nil, func() (*evidence.Evidence, error) { return evidence.NewStale(note, evidence.Meta{Observed: w.clock()}) })
 	if err == nil || len(w.findings()) != 1 {
@@ -432,7 +435,7 @@ func TestNothingIsVerifiedPastAFindingThatCannotBeRecorded(t *testing.T) {
 			t.Fatalf("%v, %d findings", err, len(w.findings()))
 		}
 	}
-	if p := w.position(); p.Verified != 0 || p.Downloaded != 11 {
+	if p := w.position(); p.Verified != 0 || p.Downloaded != 12 {
 		t.Errorf("position %+v", p)
 	}
 	w.cfg.EvidenceDir = good
@@ -478,7 +481,7 @@ func TestAForkIsKnownThoughALargerTreeCannotBeHad(t *testing.T) {
 }
 
 func TestTheRulesForAlertsNameMetricsThatExist(t *testing.T) {
-	w := verifiedWorld(t, 1)
+	w := verifiedWorld(t, 2)
 	rules, doc := document("../deploy/monitor.rules.yml"), document("monitoring.md")
 	described := make(chan *prometheus.Desc, 100)
 	w.m.Describe(described)

@@ -106,7 +106,7 @@ func (o *opener) publishes(name, lib string, commit [20]byte, objects int, raw [
 	file := pack(name, lib)
 	e := testlog.Must(forge.Claim(file, name, "1.0.0", &entry.Source{Commit: commit}))
 	e.Proof = entry.Proof{Program: program, Parts: slices.Repeat([][]byte{[]byte("true")}, objects-1)}
-	o.log.Add(testlog.Must(e.Marshal()))
+	o.log.Add(testlog.Must(e.Marshal())) // and a seal: so entries have even indexes
 	id := testlog.Must(e.Identity())
 	serve = func(raw []byte) {
 		o.mu.Lock()
@@ -141,16 +141,16 @@ func TestOpeningsThatAgreeAreNoFindingAndAskedForOnce(t *testing.T) {
 	o := newOpener(t, true)
 	o.opens("aa", "// aa", "// aa", nil)
 	o.good("bb")
-	o.clean(2)
+	o.clean(4)
 	o.state(0, store.OpeningHolds)
-	o.state(1, "")
+	o.state(2, "")
 	if n := o.requests(); n != 2 {
 		t.Errorf("%d questions, want 2", n)
 	}
 	o.found()
 	o.later(6 * 24 * time.Hour)
 	o.log.Publish()
-	o.clean(2)
+	o.clean(4)
 	if n := o.requests(); n != 0 {
 		t.Errorf("%d questions about what is known, want none", n)
 	}
@@ -167,7 +167,7 @@ func TestAProofThatAnOpeningContradictsConvictsItsProgram(t *testing.T) {
 	o.good("aa")
 	o.opens("victim", "// evil", "// good", nil)
 	found := o.found(kindContradiction)
-	o.state(1, store.OpeningContradict)
+	o.state(2, store.OpeningContradict)
 	if code := o.once().ExitCode(); code != 1 {
 		t.Errorf("exit code %d", code)
 	}
@@ -262,8 +262,8 @@ func TestLogsThatServeNoOrBadOpeningsAreNotAccused(t *testing.T) {
 				o.meddles(nil)
 				o.later(8 * 24 * time.Hour)
 				o.log.Publish()
-				o.clean(1)
-				if o.clean(1); contents {
+				o.clean(2)
+				if o.clean(2); contents {
 					o.state(0, store.OpeningHolds)
 				} else {
 					o.state(0, store.OpeningObjects)
@@ -288,7 +288,7 @@ func TestALogThatTakesAnOpeningBackIsNotAccused(t *testing.T) {
 	}
 	serve(nil)
 	o.later(2 * time.Minute)
-	o.clean(1)
+	o.clean(2)
 	o.state(0, "")
 	serve(raw)
 	o.later(8 * 24 * time.Hour)
@@ -304,7 +304,7 @@ func TestAnOpeningIsComparedWhenTheCrateIsPublished(t *testing.T) {
 			o := newOpener(t, true)
 			raw, commit := repo("early", "// good", nil)
 			publish, _ := o.publishes("early", lib, commit, 3, raw)
-			o.clean(1)
+			o.clean(2)
 			o.state(0, store.OpeningObjects)
 			publish()
 			o.later(5 * time.Minute)
@@ -321,15 +321,15 @@ func TestOpeningsAreAskedForOnlyIfTheSettingsSaySo(t *testing.T) {
 	o := newOpener(t, false)
 	o.cfg.Registry, o.cfg.Openings = nil, false
 	o.open()
-	o.grow(openingsPerLook + 44)
-	o.clean(openingsPerLook + 44)
+	o.grow(openingsPerLook + 45)
+	o.clean(openingsPerLook + 45)
 	if n := o.requests(); n != 0 {
 		t.Errorf("%d questions, want none", n)
 	}
 	o.cfg.Openings = true
 	o.open()
 	for _, want := range []int{openingsPerLook, 44, 0} {
-		o.clean(openingsPerLook + 44)
+		o.clean(openingsPerLook + 45)
 		if n := o.requests(); n != want {
 			t.Errorf("%d questions in a look, want %d", n, want)
 		}
@@ -339,7 +339,7 @@ func TestOpeningsAreAskedForOnlyIfTheSettingsSaySo(t *testing.T) {
 // TestALogThatIsBrokenIsNotAskedForEveryOpening.
 func TestALogThatIsBrokenIsNotAskedForEveryOpening(t *testing.T) {
 	o := newOpener(t, false)
-	o.grow(100)
+	o.grow(101)
 	o.meddles(func(rw http.ResponseWriter, r *http.Request) bool {
 		rw.WriteHeader(http.StatusInternalServerError)
 		return true
@@ -350,7 +350,7 @@ func TestALogThatIsBrokenIsNotAskedForEveryOpening(t *testing.T) {
 	}
 	o.meddles(nil)
 	o.later(2 * time.Minute)
-	o.clean(100)
+	o.clean(101)
 	if n := o.requests(); n != 100 {
 		t.Errorf("%d questions when it works again, want 100", n)
 	}

@@ -22,7 +22,11 @@ const (
 	kindRootMismatch   = "root-mismatch"
 	kindFalseEntry     = "false-entry"
 	kindMalformed      = "malformed-entry"
-	kindDuplicate      = "duplicate"
+	kindUnsealed       = "unsealed"
+	kindSealMismatch   = "seal-mismatch"
+	kindIndexOmission  = "index-omission"
+	kindIndexPhantom   = "index-phantom"
+	kindStartMismatch  = "start-mismatch"
 	kindRegistryIndex  = "registry-checksum"
 	kindRegistryServed = "registry-served"
 	kindCrateMismatch  = "crate-mismatch"
@@ -47,11 +51,14 @@ const (
 	kindRegistryDown       = "registry-unreachable"
 	kindUnanswered         = "registry-unanswered"
 	kindOpeningsUnusable   = "openings-unusable"
+	kindUnknownRules       = "unknown-rules"
+	kindPredecessor        = "unknown-predecessor"
 	kindChannelBroken      = "channel-broken" // of the program that delivers alerts
 
 	kindUnknownProgram = "unknown-program"
 	kindUnknownClaim   = "unknown-claim"
 	kindUnproven       = "unproven-files"
+	kindVoid           = "void-entry"
 	kindRepeat         = "repeated-entry"
 	kindNotInRegistry  = "not-in-registry"
 	kindNoVerdict      = "opening-no-verdict"
@@ -66,16 +73,17 @@ const (
 var kinds = map[store.Class][]string{
 	store.Security: {
 		kindForkSameSize, kindForkPrefix, kindCosignerFork, kindRootMismatch, kindFalseEntry, kindMalformed,
-		kindDuplicate, kindRegistryIndex, kindRegistryServed, kindRegistryManifest, kindCrateMismatch,
-		kindContradiction, kindBuilder, kindDissent, kindFrozenGrew,
+		kindUnsealed, kindSealMismatch, kindIndexOmission, kindIndexPhantom, kindStartMismatch, kindRegistryIndex,
+		kindRegistryServed, kindRegistryManifest, kindCrateMismatch, kindContradiction, kindBuilder, kindDissent, kindFrozenGrew,
 	},
 	store.Operational: {
 		kindLogUnreachable, kindLogGarbled, kindEntriesUnavailable, kindQuorumLost, kindStale, kindRollback,
 		kindLogBehind, kindWitnessUnreachable, kindWitnessBehind, kindMirrorUnreachable, kindMirrorBehind,
-		kindRegistryDown, kindUnanswered, kindOpeningsUnusable, kindChannelBroken,
+		kindRegistryDown, kindUnanswered, kindOpeningsUnusable, kindUnknownRules, kindPredecessor,
+		kindChannelBroken,
 	},
 	store.Info: {
-		kindUnknownProgram, kindUnknownClaim, kindUnproven, kindRepeat, kindNotInRegistry, kindNoVerdict,
+		kindUnknownProgram, kindUnknownClaim, kindUnproven, kindVoid, kindRepeat, kindNotInRegistry, kindNoVerdict,
 		kindOtherDissent, kindSourceless, kindPublication, kindWatch, kindFrozen,
 	},
 }
@@ -144,7 +152,7 @@ func (f *follower) report(ctx context.Context, x store.Finding, watch *store.Wat
 }
 
 // writeEvidence makes an evidence file durable and returns its name. What cannot be put
-// into one, because it is too large, is "" and no error: the finding is worth more
+// into one, because it is too large or a newer version may know better, is "" and no error: the finding is worth more
 // than its file.
 func (f *follower) writeEvidence(build maker) (string, error) {
 	e, err := build()
@@ -152,7 +160,7 @@ func (f *follower) writeEvidence(build maker) (string, error) {
 	if err == nil {
 		path, err = evidence.Write(f.cfg.EvidenceDir, e)
 	}
-	if errors.Is(err, evidence.ErrMalformed) || errors.Is(err, evidence.ErrNotProven) {
+	if errors.Is(err, evidence.ErrMalformed) || errors.Is(err, evidence.ErrNotProven) || errors.Is(err, evidence.ErrUndecided) {
 		f.cfg.Logger.Error("no evidence could be made", "log", f.origin, "err", err)
 		return "", nil
 	}

@@ -15,7 +15,7 @@ import (
 func TestAnHonestLogIsVerifiedAndAccusedOfNothing(t *testing.T) {
 	w := newWorld(t)
 	for size, step := int64(0), int64(0); step < 6; step++ {
-		n := []int64{1, 254, 1, 1, 300, 700}[step]
+		n := []int64{2, 254, 2, 2, 300, 700}[step]
 		w.grow(n)
 		size += n
 		w.clean(size)
@@ -25,7 +25,7 @@ func TestAnHonestLogIsVerifiedAndAccusedOfNothing(t *testing.T) {
 	w.found()
 	e, ok, err := w.cfg.Store.EntryAt(t.Context(), 1, 700)
 	fatalIf(t, err)
-	if !ok || e.Name != "crate-700" || e.Verdict != store.OK || e.Covered != 1257 || !e.Logged.Equal(w.clock()) || !bytes.Equal(e.Data, w.log.Tree.Leaves[700]) {
+	if !ok || e.Name != "crate-700" || e.Verdict != store.OK || e.Covered != 1260 || !e.Logged.Equal(w.clock()) || !bytes.Equal(e.Data, w.log.Tree.Leaves[700]) {
 		t.Errorf("entry %+v", e)
 	}
 }
@@ -38,7 +38,7 @@ var misbehaviors = []struct {
 	want []string
 }{
 	{"a fork of equal size, shown by the log", func(w *world) {
-		w.log.ServeSigned(w.fork(299, 1), 300, w.log.Witnesses[:2]...)
+		w.log.ServeSigned(w.fork(298, 2), 300, w.log.Witnesses[:2]...)
 	}, []string{kindForkSameSize, kindCosignerFork, kindCosignerFork}},
 	{"a larger fork, shown by the log", func(w *world) {
 		w.log.ServeSigned(w.fork(200, 200), 400, w.log.Witnesses[:2]...)
@@ -48,10 +48,10 @@ var misbehaviors = []struct {
 		w.log.Intercept(testlog.Answer("/tile/0/", http.StatusNotFound, nil))
 	}, []string{kindRootMismatch}},
 	{"a smaller fork, shown by a witness", func(w *world) {
-		w.log.Show(w.log.Witnesses[2], w.log.Sign(w.fork(100, 1), 101, w.log.Witnesses[2]))
+		w.log.Show(w.log.Witnesses[2], w.log.Sign(w.fork(99, 2), 101, w.log.Witnesses[2]))
 	}, []string{kindForkPrefix, kindCosignerFork}},
 	{"a fork of equal size without cosignatures, in gossip", func(w *world) {
-		w.gossip(w.log.Sign(w.fork(299, 1), 300), store.Inconsistent)
+		w.gossip(w.log.Sign(w.fork(298, 2), 300), store.Inconsistent)
 	}, []string{kindForkSameSize}},
 	{"two trees of a size that is not reached yet", func(w *world) {
 		for n := range int64(2) {
@@ -67,7 +67,7 @@ var misbehaviors = []struct {
 	}, []string{kindMalformed, kindMalformed}},
 	{"two checksums for one version", func(w *world) {
 		w.logs(7, func(e *entry.Entry) { e.Subject.SHA256[0]++ })
-	}, []string{kindDuplicate}},
+	}, []string{kindVoid}},
 	{"the same twice", func(w *world) {
 		w.logs(7, func(e *entry.Entry) { e.Proof.Parts = append(e.Proof.Parts, []byte("again")) })
 	}, []string{kindRepeat}},
@@ -108,7 +108,7 @@ var misbehaviors = []struct {
 	}, []string{kindSourceless}},
 	{"a build of another checksum", func(w *world) {
 		w.log.Add(entryOf(ann.says(rebuilders, 7, 1), func(e *entry.Entry) { e.Subject.SHA256[0]++ }, ann))
-	}, []string{kindDuplicate, kindSourceless}},
+	}, []string{kindVoid, kindSourceless}},
 	{"a build that nobody has signed", func(w *world) {
 		w.log.Add(ann.says(rebuilders, 7, 1), entryOf(ann.says(rebuilders, 7, 2), func(e *entry.Entry) { e.Proof.Parts[1][9] ^= 1 }, builder{}))
 	}, []string{kindFalseEntry}},

@@ -98,7 +98,6 @@ type world struct {
 	cfg    Config
 	m      *Monitor
 	keys   evidence.Keys
-	n      int64 // of entries made
 
 	mu  sync.Mutex
 	now time.Time
@@ -156,11 +155,14 @@ func (w *world) follow(trust string) {
 	w.open()
 }
 
-// verifiedWorld is a world whose monitor has verified n true entries.
+// verifiedWorld is a world whose monitor has verified n leaves: true entries, and a seal.
 func verifiedWorld(t *testing.T, n int64) *world {
 	t.Helper()
 	w := newWorld(t)
-	w.grow(n)
+	if n > 200 {
+		w.grow(200) // so that there is a second seal
+	}
+	w.grow(n - w.log.Tree.Size())
 	w.clean(n)
 	return w
 }
@@ -171,17 +173,20 @@ func (w *world) open() {
 	w.m = testlog.Must(New(w.t.Context(), w.cfg))
 }
 
-// grow appends true entries and publishes them.
+// grow makes the log n leaves larger, two or more, and publishes it: true entries, of which each has the number of
+// its index, and a seal.
 func (w *world) grow(n int64) {
 	w.t.Helper()
-	w.append(n)
+	if n < 2 {
+		w.t.Fatalf("a log does not grow by %d", n) // by a seal alone it does not
+	}
+	w.append(n - 1)
 	w.log.Publish()
 }
 
 func (w *world) append(n int64) {
 	w.t.Helper()
-	w.fill(w.log.Tree, w.n, n, nil)
-	w.n += n
+	w.fill(w.log.Tree, w.log.Tree.Size(), n, nil)
 }
 
 // fill appends entries, the first of them of a number.
@@ -193,10 +198,12 @@ func (w *world) fill(t *testlog.Tree, first, n int64, change func(e *entry.Entry
 	return t
 }
 
-// fork returns a tree of the log's first entries and n others.
+// fork returns a tree of the log's first leaves and n others, of which the last is a seal.
 func (w *world) fork(keep, n int64) *testlog.Tree {
 	w.t.Helper()
-	return w.fill(w.log.Tree.Fork(keep), 1000, n, nil)
+	t := w.fill(w.log.Tree.Fork(keep), 1000, n-1, nil)
+	t.Seal()
+	return t
 }
 
 // logs appends the n-th entry, changed, and publishes it.
@@ -295,7 +302,7 @@ func (w *world) checkEvidence(f store.Finding) {
 	w.t.Helper()
 	convicts, ok := map[string]string{
 		kindForkSameSize: "log " + origin, kindForkPrefix: "log " + origin, kindFalseEntry: "log " + origin, kindMalformed: "log " + origin,
-		kindDuplicate: "log " + origin, kindCrateMismatch: "log " + origin, kindRootMismatch: "log " + origin, kindCosignerFork: "witness ",
+		kindUnsealed: "log " + origin, kindIndexOmission: "log " + origin, kindIndexPhantom: "log " + origin, kindCrateMismatch: "log " + origin, kindRootMismatch: "log " + origin, kindCosignerFork: "witness ",
 		kindContradiction: "program ", kindBuilder: "builder ann",
 		kindUnknownProgram: "", kindRegistryIndex: "", kindRegistryServed: "", kindRegistryManifest: "", kindRollback: "", kindStale: "", kindLogBehind: "",
 	}[f.Kind]

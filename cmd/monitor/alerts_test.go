@@ -75,8 +75,8 @@ func (s *site) drain(t *testing.T) error {
 
 func (s *site) record(t *testing.T, key string, class store.Class) store.Finding {
 	t.Helper()
-	f, _, err := s.store.RecordFinding(t.Context(), store.Finding{Key: key, Kind: "duplicate", Class: class, Summary: "Summary of " + key + ".",
-		Evidence: strings.Repeat("ab", 32), Index: -1, FirstSeen: time.Now()}, alert.Routes(s.Channel).For(class, "duplicate", ""))
+	f, _, err := s.store.RecordFinding(t.Context(), store.Finding{Key: key, Kind: "unsealed", Class: class, Summary: "Summary of " + key + ".",
+		Evidence: strings.Repeat("ab", 32), Index: -1, FirstSeen: time.Now()}, alert.Routes(s.Channel).For(class, "unsealed", ""))
 	fatalIf(t, err)
 	return f
 }

@@ -127,7 +127,7 @@ func (s *setup) check(ctx context.Context, c *daemon.Checks) {
 		c.Add("listen", errors.New("the setting \"listen\" is missing"))
 		return
 	}
-	c.Listen(ctx, s.Listen, "/metrics", func(body []byte) bool {
+	c.Listen(ctx, "listen", s.Listen, "/metrics", func(body []byte) bool {
 		return strings.Contains(string(body), "\ncratelog_monitor_")
 	})
 }

@@ -36,13 +36,19 @@ func askable(t *testing.T) (config string) {
 	for i, name := range []string{"hello-proof-0.1.0", "hello-inner-0.1.0", "hello-proof-0.1.1"} {
 		b, e := fixture.Read(t, name+".entry"), fixture.Entry(t, name)
 		rows = append(rows, store.Entry{Log: l.ID, Index: int64(i), LeafHash: tlog.RecordHash(b), Name: e.Subject.Name, Version: e.Subject.Version,
-			SHA256: e.Subject.SHA256, Program: e.Proof.Program, FirstSeen: now, Verdict: store.OK, Covered: 3, Data: b})
+			SHA256: e.Subject.SHA256, Program: e.Proof.Program, FirstSeen: now, Verdict: store.OK, Covered: 4, Data: b,
+			Registry: e.Subject.Registry, Identity: testlog.Must(e.Identity()), Kind: e.Claim.Kind()})
 	}
+	tree := testlog.NewTree(rows[0].Data, rows[1].Data, rows[2].Data)
+	tree.Seal()
+	rows = append(rows, store.Entry{Log: l.ID, Index: 3, LeafHash: tlog.RecordHash(tree.Leaves[3]), Kind: store.KindSeal, FirstSeen: now,
+		Verdict: store.OK, Covered: 4, Data: tree.Leaves[3]})
 	fatalIf(t, db.AppendEntries(t.Context(), l.ID, rows))
-	root := testlog.Must(db.Root(t.Context(), l.ID, 3))
-	fatalIf(t, db.SetVerified(t.Context(), l.ID, 3, root, nil))
-	signed := testlog.Sign(testlog.Head(l.Origin, 3, root), log)
-	_, _, err := db.PutCheckpoint(t.Context(), store.Checkpoint{Log: l.ID, Size: 3, Root: root, Signed: signed, Source: "log", FirstSeen: now, LastSeen: now, Verdict: store.Consistent},
+	root := testlog.Must(db.Root(t.Context(), l.ID, 4))
+	fatalIf(t, db.SetVerified(t.Context(), l.ID, 4, root, nil))
+	fatalIf(t, db.SetSealed(t.Context(), l.ID, 4, tree.Map(3).Root(), -1))
+	signed := testlog.Sign(testlog.Head(l.Origin, 4, root), log)
+	_, _, err := db.PutCheckpoint(t.Context(), store.Checkpoint{Log: l.ID, Size: 4, Root: root, Signed: signed, Source: "log", FirstSeen: now, LastSeen: now, Verdict: store.Consistent},
 		func([]byte) (bool, time.Time) { return true, time.Time{} })
 	fatalIf(t, err)
 	return config
@@ -62,7 +68,7 @@ func TestQueryPrintsWhatTheAPIAnswers(t *testing.T) {
 		"/e/1.tlog-proof":                       "query -config F bundle 1",
 		"/v1/crates/hello-proof?order=newest":   "query -config F crate hello-proof -order newest",
 		"/v1/checkpoints":                       "query -config F checkpoints",
-		"/cp/3.json":                            "query -config F checkpoint 3",
+		"/cp/4.json":                            "query -config F checkpoint 4",
 		"/v1/findings?class=security":           "query -config F findings --class security",
 		"/v1/witnesses":                         "query -config F witnesses",
 		"/v1/export.csv":                        "export -config F csv",
@@ -87,7 +93,7 @@ func TestQueryPrintsWhatTheAPIAnswers(t *testing.T) {
 	}
 	stdout = ends(t, 0, "", "", "query", "-config", config, "logs")
 	var logs struct{ Logs []struct{ Verified int } }
-	if err := json.Unmarshal([]byte(stdout), &logs); err != nil || len(logs.Logs) != 1 || logs.Logs[0].Verified != 3 {
+	if err := json.Unmarshal([]byte(stdout), &logs); err != nil || len(logs.Logs) != 1 || logs.Logs[0].Verified != 4 {
 		t.Errorf("%v %s", err, stdout)
 	}
 }
@@ -106,7 +112,7 @@ func TestAQueryThatCannotBeAnsweredSaysWhy(t *testing.T) {
 		"query -config F entries --crat x":     {2, `There is no parameter "crat" here`},
 		"query -config F entries --crate":      {2, "--crate needs a value"},
 		"query -config F entries --limit 9999": {2, "The parameter limit is not a number from 1 to 1000."},
-		"query -config F entry 3":              {1, "This monitor holds no entry of that index"},
+		"query -config F entry 4":              {1, "This monitor holds no entry of that index"},
 		"query -config F crate a/../b":         {1, "That is not the name of a crate."},
 		"query -config F.missing logs":         {3, "no such file"},
 		"export -config F xml":                 {2, `"xml" cannot be asked for`},

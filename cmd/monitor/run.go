@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"cratelog/internal/daemon"
+	"cratelog/internal/flock"
 	"cratelog/internal/outcome"
 	"cratelog/monitor"
 	"cratelog/monitor/alert"
@@ -49,6 +50,7 @@ func initialize(ctx context.Context, args []string, stdout, _ io.Writer) error {
 type opened struct {
 	site       *setup
 	db         *store.Store
+	lock       *os.File // no other process follows with this database
 	monitor    *monitor.Monitor
 	dispatcher *alert.Dispatcher // nil without channels
 	subscriber *alert.Subscriber // nil if readers may not subscribe
@@ -65,9 +67,15 @@ func open(ctx context.Context, site *setup, logger *slog.Logger) (_ *opened, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, o.db.Close())
+			err = errors.Join(err, o.close())
 		}
 	}()
+	if o.lock, err = flock.Take(site.database() + ".lock"); errors.Is(err, flock.ErrHeld) {
+		return nil, fmt.Errorf("another monitor follows its logs with the database %s: stop that one first, "+
+			"or ask it with monitor query -config %s findings", site.database(), site.path)
+	} else if err != nil {
+		return nil, err
+	}
 	if o.config, o.proofs, err = o.site.monitorConfig(o.db, logger); err != nil {
 		return nil, err
 	}
@@ -87,6 +95,14 @@ func open(ctx context.Context, site *setup, logger *slog.Logger) (_ *opened, err
 		return nil, err
 	}
 	return o, o.say(ctx)
+}
+
+func (o *opened) close() error {
+	err := o.db.Close()
+	if o.lock != nil {
+		err = errors.Join(err, o.lock.Close())
+	}
+	return err
 }
 
 // say logs what is followed, and how it is judged.
@@ -151,7 +167,7 @@ func runMonitor(ctx context.Context, args []string, _, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer o.db.Close()
+	defer o.close()
 	o.reloads = hup
 	if site.Listen == "" {
 		return fmt.Errorf("%s: the setting \"listen\" is missing; see config/monitor.example.toml", site.path)
@@ -204,7 +220,7 @@ func (o *opened) handler() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Gossip = gossip{o.monitor}
+	c.Gossip, c.Sealed = gossip{o.monitor}, o.monitor.Sealed
 	if o.subscriber != nil {
 		c.Subscriptions = subscriptions{o.subscriber}
 	}
@@ -277,7 +293,7 @@ func once(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer o.db.Close()
+	defer o.close()
 	sum, err := o.monitor.Once(ctx)
 	if err == nil {
 		err = ctx.Err()

@@ -218,7 +218,7 @@ func TestSettingsAreStrict(t *testing.T) {
 func TestSettingsAreReadFromAFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "monitor.toml")
 	text := "[[channel]]\nname = \"ops\"\ntype = \"command\"\ncommand = [\"/bin/sh\", \"-c\", \"cat\"]\nmin_class = \"info\"\nheartbeat = \"24h\"\n" +
-		"[[channel]]\nname = \"pager\"\ntype = \"webhook\"\nurl = \"https://pager.example/\"\nmin_class = \"security\"\nkinds = [\"duplicate\"]\n"
+		"[[channel]]\nname = \"pager\"\ntype = \"webhook\"\nurl = \"https://pager.example/\"\nmin_class = \"security\"\nkinds = [\"unsealed\"]\n"
 	fatalIf(t, os.WriteFile(path, []byte(text), 0o600))
 	var s struct {
 		Channel []Config `toml:"channel"`
@@ -233,9 +233,9 @@ func TestSettingsAreReadFromAFile(t *testing.T) {
 		class             store.Class
 		kind, asked, want string
 	}{
-		{store.Security, "duplicate", "", "ops pager"},
+		{store.Security, "unsealed", "", "ops pager"},
 		{store.Security, "fork-prefix", "", "ops"},
-		{store.Operational, "duplicate", "", "ops"},
+		{store.Operational, "unsealed", "", "ops"},
 		{store.Info, "watch", "", "ops"},
 		{store.Info, "watch", "pager", "pager"},
 		{store.Info, "watch", "gone", "ops"},

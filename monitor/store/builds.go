@@ -12,6 +12,7 @@ import (
 type Build struct {
 	Request, Result [32]byte // as entry.Build computes them
 	Root, Tag       [32]byte
+	Binary, Target  string
 }
 
 func insertBuild(ctx context.Context, tx *sql.Tx, e *Entry) error {
@@ -19,8 +20,8 @@ func insertBuild(ctx context.Context, tx *sql.Tx, e *Entry) error {
 		return nil
 	}
 	b := e.Build
-	err := exec(ctx, tx, "INSERT INTO builds (log, idx, request, result, root, tag) VALUES (?, ?, ?, ?, ?, ?)",
-		e.Log, e.Index, b.Request[:], b.Result[:], b.Root[:], b.Tag[:])
+	err := exec(ctx, tx, "INSERT INTO builds (log, idx, request, result, root, tag, binary, target) VALUES (?,?,?,?,?,?,?,?)",
+		e.Log, e.Index, b.Request[:], b.Result[:], b.Root[:], b.Tag[:], b.Binary, b.Target)
 	if err != nil {
 		return fmt.Errorf("storing the build of entry %d: %w", e.Index, err)
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 const entryColumns = "log, idx, leaf_hash, identity, name, version, sha256, kind, commit_id, path, unproven, links, " +
-	"submodules, outside, workspace, program, logged, covered, first_seen, verdict, reason, detail, data, registry"
+	"submodules, outside, workspace, program, logged, covered, first_seen, verdict, reason, detail, registry, data"
 
 // selectEntry selects the columns that scanEntry reads.
 const selectEntry = "SELECT id, " + entryColumns + " FROM entries "
@@ -24,7 +24,7 @@ func scanEntry(r scanner) (Entry, error) {
 	err := r.Scan(&e.Place, &e.Log, &e.Index, fixed(e.LeafHash[:]), fixed(e.Identity[:]), &e.Name, &e.Version,
 		fixed(e.SHA256[:]), &e.Kind, fixed(e.Commit[:]), &e.Path, &unproven, &e.Links, &e.Submodules, &e.Outside,
 		&e.Workspace, fixed(e.Program[:]), moment{&e.Logged}, &e.Covered, moment{&e.FirstSeen}, &e.Verdict,
-		&e.Reason, &e.Detail, &e.Data, &e.Registry)
+		&e.Reason, &e.Detail, &e.Registry, &e.Data)
 	if err != nil {
 		return e, err
 	}
@@ -85,9 +85,8 @@ func insertEntries(ctx context.Context, tx *sql.Tx, entries []Entry) error {
 		_, err := insert.ExecContext(ctx, e.Log, e.Index, e.LeafHash[:], e.Identity[:], e.Name, e.Version,
 			e.SHA256[:], e.Kind, e.Commit[:], e.Path, unproven,
 			e.Links, e.Submodules, e.Outside, e.Workspace, e.Program[:], millis(e.Logged), e.Covered,
-			millis(e.FirstSeen), e.Verdict, e.Reason, e.Detail,
-			append([]byte{}, e.Data...), // an empty leaf is not NULL
-			e.Registry)
+			millis(e.FirstSeen), e.Verdict, e.Reason, e.Detail, e.Registry,
+			append([]byte{}, e.Data...)) // an empty leaf is not NULL
 		if err != nil {
 			return fmt.Errorf("storing entry %d: %w", e.Index, err)
 		}
@@ -144,14 +143,14 @@ func (r *Reader) walk(ctx context.Context, where string, log, from, to int64) it
 	}, func(last Entry) { from = last.Index + 1 })
 }
 
-// pages walks what read returns, up to entryPage at once; after moves it past an entry.
+// pages walks what read returns, up to entryPage at once; after moves it past one.
 // No connection is held while the caller works on an entry.
-func pages(read func() ([]Entry, error), after func(last Entry)) iter.Seq2[Entry, error] {
-	return func(yield func(Entry, error) bool) {
+func pages[T any](read func() ([]T, error), after func(last T)) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
 		for {
 			page, err := read()
 			if err != nil {
-				yield(Entry{}, err)
+				yield(*new(T), err)
 				return
 			}
 			for _, e := range page {
@@ -167,36 +166,20 @@ func pages(read func() ([]Entry, error), after func(last Entry)) iter.Seq2[Entry
 	}
 }
 
-// Pair is two entries of a log that contradict, or repeat, each other.
+// Pair is two entries of a log that repeat each other.
 type Pair struct{ First, Second Entry }
 
-// Duplicates returns the pairs whose second entry has from <= index < to, and whose
-// first is the earliest entry of the same log, registry, name and version; only where the two
-// have different checksums. At most limit pairs.
-func (r *Reader) Duplicates(ctx context.Context, log, from, to int64, limit int) ([]Pair, error) {
-	return r.pairs(ctx, `SELECT f.idx, e.idx FROM entries e JOIN entries f ON f.id =
-		(SELECT g.id FROM entries g INDEXED BY entries_by_version
-			WHERE g.name = e.name AND g.version = e.version AND g.log = e.log AND g.registry = e.registry
-			ORDER BY g.idx LIMIT 1)
-		WHERE e.log = ? AND e.idx >= ? AND e.idx < ? AND e.name != '' AND f.idx < e.idx AND f.sha256 != e.sha256
-		ORDER BY e.idx LIMIT ?`, log, from, to, limit)
-}
-
-// Repeats is Duplicates for entries of one identity and program: the same subject and claim, proven
-// in the same way.
+// Repeats returns the pairs whose second entry has from <= index < to, and whose first is the earliest of
+// the same log, identity and program: the same subject and claim, proven in the same way. At most limit pairs.
 func (r *Reader) Repeats(ctx context.Context, log, from, to int64, limit int) ([]Pair, error) {
-	return r.pairs(ctx, `SELECT f.idx, e.idx FROM entries e JOIN entries f ON f.id =
+	out, err := sqlite.All(ctx, r.read, func(r scanner) (p Pair, err error) {
+		err = r.Scan(&p.First.Index, &p.Second.Index)
+		return p, err
+	}, `SELECT f.idx, e.idx FROM entries e JOIN entries f ON f.id =
 		(SELECT g.id FROM entries g INDEXED BY entries_by_identity
 			WHERE g.identity = e.identity AND g.log = e.log AND g.program = e.program ORDER BY g.idx LIMIT 1)
 		WHERE e.log = ? AND e.idx >= ? AND e.idx < ? AND e.name != '' AND f.idx < e.idx
 		ORDER BY e.idx LIMIT ?`, log, from, to, limit)
-}
-
-func (r *Reader) pairs(ctx context.Context, query string, log, from, to int64, limit int) ([]Pair, error) {
-	out, err := sqlite.All(ctx, r.read, func(r scanner) (p Pair, err error) {
-		err = r.Scan(&p.First.Index, &p.Second.Index)
-		return p, err
-	}, query, log, from, to, limit)
 	if err != nil {
 		return nil, err
 	}

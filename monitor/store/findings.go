@@ -89,6 +89,11 @@ func insertDeliveries(ctx context.Context, tx *sql.Tx, finding int64, event stri
 	return nil
 }
 
+// SetDetail replaces what the standing finding of a key says beside its summary.
+func (s *Store) SetDetail(ctx context.Context, key, detail string) error {
+	return exec(ctx, s.write, "UPDATE findings SET detail = ? WHERE key = ? AND resolved = 0", detail, key)
+}
+
 // ResolveFinding ends the standing finding of a key, if there is one, with an alert
 // for each of the channels. It refuses security findings: those do not end.
 func (s *Store) ResolveFinding(ctx context.Context, key string, now time.Time, channels []string) (bool, error) {

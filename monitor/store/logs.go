@@ -84,12 +84,15 @@ func (r *Reader) Position(ctx context.Context, log int64) (Position, error) {
 
 func position(ctx context.Context, q querier, log int64) (Position, error) {
 	var p Position
-	var hashes []byte
+	var hashes, root []byte
 	err := q.QueryRowContext(ctx,
-		"SELECT downloaded, verified, verified_root, verified_range, registry, recheck, recheck_began, openings, "+
-			"reopen, reopen_began FROM logs WHERE id = ?", log).
-		Scan(&p.Downloaded, &p.Verified, fixed(p.Root[:]), &hashes, &p.Registry, &p.Recheck, moment{&p.Rechecking},
-			&p.Openings, &p.Reopen, moment{&p.Reopening})
+		"SELECT downloaded, verified, verified_root, verified_range, sealed, map_root, wrong_seal, registry, recheck, "+
+			"recheck_began, openings, reopen, reopen_began FROM logs WHERE id = ?", log).
+		Scan(&p.Downloaded, &p.Verified, fixed(p.Root[:]), &hashes, &p.Sealed, &root, &p.WrongSeal, &p.Registry, &p.Recheck,
+			moment{&p.Rechecking}, &p.Openings, &p.Reopen, moment{&p.Reopening})
+	if err == nil && len(root) > 0 {
+		err = fixed(p.MapRoot[:]).Scan(root)
+	}
 	for part := range slices.Chunk(hashes, tlog.HashSize) {
 		var h tlog.Hash
 		err = errors.Join(err, fixed(h[:]).Scan(part))
@@ -117,6 +120,17 @@ func (s *Store) SetVerified(ctx context.Context, log, size int64, root tlog.Hash
 		}
 		return err
 	})
+}
+
+// SetSealed moves the position up to which verified leaves made the map and seals were compared with it. root is
+// that of the map, wrong as Position.WrongSeal. The caller has recorded all findings about the leaves up to there.
+func (s *Store) SetSealed(ctx context.Context, log, size int64, root [32]byte, wrong int64) error {
+	n, err := change(ctx, s.write, "UPDATE logs SET sealed = ?1, map_root = ?2, wrong_seal = ?3 WHERE id = ?4 AND "+
+		"sealed <= ?1 AND verified >= ?1", size, root[:], wrong, log)
+	if err == nil && n != 1 {
+		err = fmt.Errorf("the seals of log %d cannot be compared up to %d: that goes back, or ahead of what is verified", log, size)
+	}
+	return err
 }
 
 // SetRecheck moves the position up to which entries were compared with the registry

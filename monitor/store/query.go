@@ -47,6 +47,7 @@ type EntryQuery struct {
 	Program  []byte
 	Programs [][32]byte // one of these; nil for any
 	Kind     string     // of the claim
+	Crates   bool       // no seals and starts
 	Path     *string    // of the package in the repository
 	From, To time.Time  // From <= FirstSeen < To; zero for no bound
 
@@ -93,6 +94,9 @@ func (q *EntryQuery) where() *conditions {
 	}
 	if q.Kind != "" {
 		w.add("kind = ?", q.Kind)
+	}
+	if q.Crates {
+		w.add("kind NOT IN ('seal', 'void-seal', 'start', 'void-start')")
 	}
 	if q.Programs != nil {
 		w.add("id IN (SELECT id FROM entries INDEXED BY entries_by_program WHERE program IN (" +

@@ -15,6 +15,9 @@ CREATE TABLE logs (
 	verified      INTEGER NOT NULL DEFAULT 0, -- of them, those that gave a signed root
 	verified_root BLOB NOT NULL,
 	verified_range BLOB NOT NULL,             -- roots of the perfect subtrees, left to right
+	sealed        INTEGER NOT NULL DEFAULT 0, -- of the verified leaves, those that the map was made of, and seals compared
+	map_root      BLOB NOT NULL DEFAULT x'',  -- of the map of those leaves; '' of none
+	wrong_seal    INTEGER NOT NULL DEFAULT -1, -- index from which on no seal agreed with the map; -1: the last one did
 	registry      INTEGER NOT NULL DEFAULT 0, -- entries compared with the registry
 	recheck       INTEGER NOT NULL DEFAULT 0, -- of them, those compared again; -1 when it is not time to
 	recheck_began INTEGER NOT NULL DEFAULT 0, -- when comparing again began
@@ -32,7 +35,7 @@ CREATE TABLE entries (
 	name       TEXT NOT NULL,
 	version    TEXT NOT NULL,
 	sha256     BLOB NOT NULL,
-	kind       TEXT NOT NULL,    -- of the claim
+	kind       TEXT NOT NULL,    -- of the claim; of what is no entry: 'seal', 'start', 'void-seal' or 'void-start'
 	commit_id  BLOB NOT NULL,
 	path       TEXT NOT NULL,    -- in the repository
 	unproven   TEXT NOT NULL,    -- JSON list of paths, '' for none
@@ -47,8 +50,8 @@ CREATE TABLE entries (
 	verdict    TEXT NOT NULL,    -- 'ok' or 'bad'
 	reason     TEXT NOT NULL,    -- '' or a finding's kind
 	detail     TEXT NOT NULL,
+	registry   TEXT NOT NULL,    -- that the crate is published in, as the entry names it
 	data       BLOB NOT NULL,
-	registry   TEXT NOT NULL DEFAULT '', -- that the crate is published in, as the entry names it
 	UNIQUE (log, idx)
 ) STRICT;
 CREATE INDEX entries_by_version  ON entries (name, version, log, idx);
@@ -174,13 +177,10 @@ CREATE TABLE registry_retries (
 	idx      INTEGER NOT NULL,
 	since    INTEGER NOT NULL,
 	next_try INTEGER NOT NULL,
-	why      TEXT NOT NULL DEFAULT '', -- what went wrong, '' if it does not know the release
+	why      TEXT NOT NULL, -- what went wrong, '' if it does not know the release
 	PRIMARY KEY (log, idx)
 ) STRICT;
-` + releasesSchema + openingsSchema + buildsSchema + searchSchema + publicationsSchema
 
-// releasesSchema is new in schema 2.
-const releasesSchema = `
 -- What the registry's index says of entries' releases, where there is more than a checksum.
 CREATE TABLE releases (
 	log    INTEGER NOT NULL,
@@ -189,25 +189,7 @@ CREATE TABLE releases (
 	yanked INTEGER NOT NULL, -- 1: yanked, when last looked at
 	PRIMARY KEY (log, idx)
 ) STRICT;
-`
 
-// publicationsSchema is new in schema 7.
-const publicationsSchema = `
--- What the registry's API says of how entries' releases were published, where it was asked.
-CREATE TABLE publications (
-	log        INTEGER NOT NULL,
-	idx        INTEGER NOT NULL,
-	asked      INTEGER NOT NULL,
-	provider   TEXT NOT NULL, -- all '' if it says nothing
-	repository TEXT NOT NULL,
-	run        TEXT NOT NULL,
-	commit_id  TEXT NOT NULL, -- hex
-	PRIMARY KEY (log, idx)
-) STRICT;
-`
-
-// openingsSchema is new in schema 4.
-const openingsSchema = `
 -- What was looked for in the .crate of entries, where it was downloaded and holds what is claimed.
 CREATE TABLE crates (
 	log          INTEGER NOT NULL,
@@ -229,10 +211,7 @@ CREATE TABLE openings (
 	PRIMARY KEY (log, idx)
 ) STRICT;
 CREATE INDEX openings_again ON openings (log, next_try) WHERE next_try != 0;
-`
 
-// buildsSchema is new in schema 5.
-const buildsSchema = `
 -- What entries about builds say, in the order in which this database first held them.
 CREATE TABLE builds (
 	id      INTEGER PRIMARY KEY,
@@ -242,16 +221,24 @@ CREATE TABLE builds (
 	result  BLOB NOT NULL,
 	root    BLOB NOT NULL, -- of the set of builders
 	tag     BLOB NOT NULL, -- of the builder
+	binary  TEXT NOT NULL,
+	target  TEXT NOT NULL,
 	UNIQUE (log, idx)
 ) STRICT;
 CREATE INDEX builds_by_request ON builds (request, tag, root);
-`
 
-// searchSchema is new in schema 6. The expression is that of fold.
-const searchSchema = `
+-- Entries that give a version another checksum than it has in their log.
+CREATE TABLE voids (
+	log   INTEGER NOT NULL,
+	idx   INTEGER NOT NULL,
+	first INTEGER NOT NULL, -- index of the entry that fixed the checksum, -1 if the log before this one has it
+	sha256 BLOB NOT NULL,   -- that the version has
+	PRIMARY KEY (log, idx)
+) STRICT;
+
 -- What people ask for: names without regard to case and hyphens, and claimed repositories.
 CREATE INDEX entries_by_fold    ON entries (replace(lower(name), '-', '_'), name, version) WHERE name != '';
-CREATE INDEX entries_by_kind    ON entries (kind);
+CREATE INDEX entries_by_kind    ON entries (kind, log);
 CREATE INDEX entries_by_program ON entries (program);
 CREATE INDEX findings_by_fold   ON findings (replace(lower(name), '-', '_')) WHERE name != '';
 CREATE INDEX crates_by_repository ON crates (lower(repository)) WHERE repository != '';
@@ -277,12 +264,16 @@ CREATE TABLE subscription_logs (
 	next         INTEGER NOT NULL, -- entries below this index were told
 	PRIMARY KEY (subscription, log)
 ) STRICT;
-`
 
-// upgrades bring older databases here.
-var upgrades = []string{"ALTER TABLE registry_retries ADD COLUMN why TEXT NOT NULL DEFAULT '';" + releasesSchema,
-	"ALTER TABLE entries ADD COLUMN registry TEXT NOT NULL DEFAULT '';",
-	"ALTER TABLE logs ADD COLUMN openings INTEGER NOT NULL DEFAULT 0;" +
-		"ALTER TABLE logs ADD COLUMN reopen INTEGER NOT NULL DEFAULT 0;" +
-		"ALTER TABLE logs ADD COLUMN reopen_began INTEGER NOT NULL DEFAULT 0;" + openingsSchema,
-	buildsSchema, searchSchema, publicationsSchema}
+-- What the registry's API says of how entries' releases were published, where it was asked.
+CREATE TABLE publications (
+	log        INTEGER NOT NULL,
+	idx        INTEGER NOT NULL,
+	asked      INTEGER NOT NULL,
+	provider   TEXT NOT NULL, -- all '' if it says nothing
+	repository TEXT NOT NULL,
+	run        TEXT NOT NULL,
+	commit_id  TEXT NOT NULL, -- hex
+	PRIMARY KEY (log, idx)
+) STRICT;
+`

@@ -5,11 +5,12 @@ import (
 	"encoding/hex"
 	"strings"
 
+	"cratelog/index"
 	"cratelog/internal/sqlite"
 )
 
 // Fold is a crate's name as registries compare names: without case, and with "_" for "-".
-func Fold(name string) string { return strings.ReplaceAll(strings.ToLower(name), "-", "_") }
+func Fold(name string) string { return index.CanonicalName(name) }
 
 // folded is Fold in SQL, as the schema's indexes have it; of an entry that parses.
 const folded = "name != '' AND replace(lower(name), '-', '_') "

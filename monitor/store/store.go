@@ -32,7 +32,7 @@ type Store struct {
 const readers = 4
 
 var database = sqlite.Owned{
-	ID: 0x63726c6d, Version: 7, Schema: schema, Upgrades: upgrades, Journal: "wal", Conns: 1, Cache: 64 << 10,
+	ID: 0x63726d32, Version: 1, Schema: schema, Journal: "wal", Conns: 1, Cache: 64 << 10,
 	What: "a monitor's database", Init: "monitor init",
 	Advice: "if this monitor has never run, create it with: monitor init; " +
 		"otherwise find it, because without its memory a monitor believes whatever it is shown next",

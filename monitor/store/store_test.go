@@ -16,7 +16,6 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
-	"cratelog/internal/sqlite"
 	"cratelog/internal/testlog"
 )
 
@@ -121,24 +120,18 @@ func TestPositionsNeverSkipOrGoBack(t *testing.T) {
 	}
 }
 
-func TestContradictionsAreFoundWhereTheyBegin(t *testing.T) {
+func TestRepeatsAreFoundWhereTheyBegin(t *testing.T) {
 	s, l := newStore(t)
 	ctx := t.Context()
 	all := entries(l.ID, 0, 10)
-	all[7].Name, all[7].Version = all[3].Name, all[3].Version // another checksum
-	all[6].Name, all[6].Version, all[6].Registry = all[3].Name, all[3].Version, "https://other.example"
 	all[8].Identity, all[8].Name, all[8].Version, all[8].SHA256 = all[2].Identity, all[2].Name, all[2].Version, all[2].SHA256
 	fatalIf(t, s.AppendEntries(ctx, l.ID, all))
-	pairs := testlog.Must(s.Duplicates(ctx, l.ID, 0, 10, 10))
-	if len(pairs) != 1 || pairs[0].First.Index != 3 || pairs[0].Second.Index != 7 {
-		t.Errorf("duplicates: %+v", pairs)
-	}
-	pairs = testlog.Must(s.Repeats(ctx, l.ID, 0, 10, 10))
+	pairs := testlog.Must(s.Repeats(ctx, l.ID, 0, 10, 10))
 	if len(pairs) != 1 || pairs[0].First.Index != 2 || pairs[0].Second.Index != 8 {
 		t.Errorf("repeats: %+v", pairs)
 	}
-	if pairs = testlog.Must(s.Duplicates(ctx, l.ID, 8, 10, 10)); len(pairs) != 0 {
-		t.Errorf("duplicates before the range: %+v", pairs)
+	if pairs = testlog.Must(s.Repeats(ctx, l.ID, 9, 10, 10)); len(pairs) != 0 {
+		t.Errorf("repeats before the range: %+v", pairs)
 	}
 }
 
@@ -271,7 +264,7 @@ func TestAStoreRefusesWhatIsNotItsOwn(t *testing.T) {
 		t.Error("an existing file was taken")
 	}
 	for name, change := range map[string]string{
-		"it has schema 8":              "PRAGMA user_version = 8",
+		"it has schema 2":              "PRAGMA user_version = 2",
 		"no version of this program":   "PRAGMA user_version = 0",
 		"it is not a monitor's":        "PRAGMA application_id = 7",
 		"PRAGMA application_id = back": "",
@@ -353,40 +346,6 @@ func TestWatchesAndAuthorizations(t *testing.T) {
 	fatalIf(t, s.DropRetry(ctx, l.ID, 3))
 	if got := due(); len(got) != 0 {
 		t.Errorf("due %+v", got)
-	}
-}
-
-func TestAnOlderDatabaseIsBroughtUpToDate(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "monitor.db")
-	s := testlog.Must(Create(t.Context(), path))
-	schemaOf := func(s *Store) string {
-		return strings.Join(testlog.Must(sqlite.All(t.Context(), s.read, func(r scanner) (sql string, err error) {
-			return sql, r.Scan(&sql)
-		}, "SELECT m.name || ' ' || p.name || ' ' || p.type || p.\"notnull\" || p.pk FROM sqlite_schema m, pragma_table_info(m.name) p "+
-			"WHERE m.type = 'table' ORDER BY 1")), "\n")
-	}
-	fresh := schemaOf(s)
-	_, err := s.write.Exec("DROP TABLE releases; DROP TABLE crates; DROP TABLE openings; DROP TABLE builds; " +
-		"DROP TABLE publications; DROP TABLE subscriptions; DROP TABLE subscription_logs; DROP INDEX entries_by_fold; DROP INDEX entries_by_kind; " +
-		"DROP INDEX entries_by_program; DROP INDEX findings_by_fold; " +
-		"ALTER TABLE logs DROP COLUMN openings; ALTER TABLE logs DROP COLUMN reopen; " +
-		"ALTER TABLE logs DROP COLUMN reopen_began; ALTER TABLE entries DROP COLUMN registry; ALTER TABLE registry_retries DROP COLUMN why; " +
-		"INSERT INTO registry_retries VALUES (1, 2, 3, 4); PRAGMA user_version = 1")
-	fatalIf(t, errors.Join(err, s.Close()))
-	if _, err := OpenReader(t.Context(), path); err == nil || !strings.Contains(err.Error(), "brings it to 7") {
-		t.Errorf("a reader of an older database: %v", err)
-	}
-	s = testlog.Must(Open(t.Context(), path))
-	defer s.Close()
-	if got := schemaOf(s); got != fresh {
-		t.Errorf("its columns are\n%s\nand not\n%s", got, fresh)
-	}
-	if due := testlog.Must(s.DueRetries(t.Context(), 1, time.Now(), 9)); len(due) != 1 || due[0].Index != 2 || due[0].Why != "" {
-		t.Errorf("%+v", due)
-	}
-	fatalIf(t, s.PutRelease(t.Context(), Release{Log: 1, Index: 2, Yanked: true}))
-	if r := testlog.Must(s.Release(t.Context(), 1, 2)); !r.Yanked || len(r.Proven) != 0 {
-		t.Errorf("%+v", r)
 	}
 }
 

@@ -22,6 +22,9 @@ type Position struct {
 	Verified   int64       // of them, those whose tree has given a signed root
 	Root       tlog.Hash   // of the tree of the verified entries
 	Range      []tlog.Hash // roots of its perfect subtrees, left to right
+	Sealed     int64       // verified leaves that the map was made of, and whose seals were compared with it
+	MapRoot    [32]byte    // root of the map of those leaves; zeros if there are none
+	WrongSeal  int64       // index from which on no seal agreed with the map; -1: the last one did, or there is none
 	Registry   int64       // entries that were compared with the registry
 	Recheck    int64       // of them, those that were compared again since Rechecking; -1 when it is not time to
 	Rechecking time.Time   // zero if they never were
@@ -34,6 +37,14 @@ type Position struct {
 const (
 	OK  = "ok"
 	Bad = "bad"
+)
+
+// Kinds of leaves that are no entries. They say nothing of crates.
+const (
+	KindSeal      = "seal"       // at its place
+	KindVoidSeal  = "void-seal"  // which says nothing
+	KindStart     = "start"      // the first leaf
+	KindVoidStart = "void-start" // another one
 )
 
 // Entry is one leaf of a log with what was found out about it. Of a leaf that
@@ -49,7 +60,7 @@ type Entry struct {
 	Name       string
 	Version    string
 	SHA256     [32]byte
-	Kind       string // of the claim
+	Kind       string // of the claim; of what is no entry one of the constants KindSeal and so on
 	Commit     [20]byte
 	Path       string   // of the package in the repository
 	Unproven   []string // files that are not proven
@@ -67,6 +78,13 @@ type Entry struct {
 	Reason    string // the kind of the finding about it, "" if there is none
 	Detail    string
 	Data      []byte // the leaf's bytes
+}
+
+// Void says that an entry gives a version another checksum than it has in the entry's log.
+type Void struct {
+	Log, Index int64
+	First      int64    // the entry that fixed the checksum; -1 if the log before this one did
+	SHA256     [32]byte // that the version has
 }
 
 // Verdicts of a checkpoint.
@@ -179,7 +197,7 @@ type Delivery struct {
 
 // Kinds of watches.
 const (
-	WatchCrate  = "crate"  // a crate's name, exactly
+	WatchCrate  = "crate"  // a crate's name
 	WatchPrefix = "prefix" // the beginning of crates' names
 	WatchPath   = "path"   // a package's path in its repository
 	WatchCommit = "commit" // a git commit id in hex

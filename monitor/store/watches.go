@@ -11,13 +11,13 @@ import (
 	"cratelog/internal/sqlite"
 )
 
-// Matches says whether an entry is one that the watch asks for.
+// Matches says whether an entry is one that the watch asks for. Names are compared as registries do: see Fold.
 func (w Watch) Matches(e *Entry) bool {
 	switch w.Kind {
 	case WatchCrate:
-		return e.Name == w.Value
+		return Fold(e.Name) == Fold(w.Value)
 	case WatchPrefix:
-		return e.Name != "" && strings.HasPrefix(e.Name, w.Value)
+		return e.Name != "" && strings.HasPrefix(Fold(e.Name), Fold(w.Value))
 	case WatchPath:
 		return e.Kind != "" && e.Path == w.Value
 	case WatchCommit:

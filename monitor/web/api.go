@@ -201,6 +201,7 @@ type statisticsJSON struct {
 	Backlog    backlogJSON   `json:"backlog"`
 	Results    resultsJSON   `json:"results"`
 	Findings   findingCount  `json:"findings"`
+	Seals      sealsJSON     `json:"seals"`
 	AgeSeconds int64         `json:"checkpoint_age_seconds"`
 	Programs   []programJSON `json:"programs"`
 	More       int           `json:"more_programs"`
@@ -226,7 +227,7 @@ func (s *Server) apiStatistics(q *request) error {
 	for _, v := range views {
 		out = append(out, statisticsJSON{
 			headJSON{v.Origin, v.Downloaded, v.Verified, v.Root, v.Page},
-			v.Backlog, v.Results, v.Findings, v.AgeSeconds, v.Programs, v.MorePrograms, v.Growth,
+			v.Backlog, v.Results, v.Findings, v.Seals, v.AgeSeconds, v.Programs, v.MorePrograms, v.Growth,
 		})
 	}
 	return answerJSON(q, statisticsList{out}, err)

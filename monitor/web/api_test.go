@@ -55,7 +55,7 @@ func TestFiltersChooseWhatANaiveSearchChooses(t *testing.T) {
 	w.cfg.Repositories["kelp-derive"] = "https://git.example.com/nordic/fjord.git"
 	s := w.server()
 	every := allEntries(t, s, "/v1/entries?limit=7")
-	if len(every) != 100 {
+	if len(every) != 102 {
 		t.Fatalf("there are %d entries", len(every))
 	}
 	for i, e := range every {
@@ -141,7 +141,7 @@ func TestAMistakeInAQuestionIsASentence(t *testing.T) {
 	}
 	for path, want := range map[string]string{
 		"/v1/entries?log=x":                       "This monitor follows no log of that origin; /v1/logs lists those that it does.",
-		"/v1/entries/100":                         "This monitor holds no entry of that index; its copy of the log may end before it.",
+		"/v1/entries/102":                         "This monitor holds no entry of that index; its copy of the log may end before it.",
 		"/v1/entries/007":                         "An entry is named by its index, or by its leaf hash in 64 digits of lower-case hexadecimal.",
 		"/v1/entries/-1.json":                     "An entry is named by its index, or by its leaf hash in 64 digits of lower-case hexadecimal.",
 		"/v1/entries/" + strings.Repeat("ab", 32): "This monitor holds no entry with the leaf hash " + strings.Repeat("ab", 32) + ".",
@@ -164,7 +164,7 @@ func TestEveryListSaysWhatItLookedThrough(t *testing.T) {
 	p := testlog.Must(w.store.Position(t.Context(), w.logs[0].ID))
 	for _, path := range []string{"/v1/entries", "/v1/crates/ember", "/v1/crates/unheard-of", "/v1/findings", "/c/ember/2.4.0.json", "/evidence.json"} {
 		v := read[struct{ Heads []headJSON }](s, path)
-		if len(v.Heads) != 1 || v.Heads[0].Size != 100 || v.Heads[0].Verified != 99 || v.Heads[0].Root != hex.EncodeToString(p.Root[:]) {
+		if len(v.Heads) != 1 || v.Heads[0].Size != 102 || v.Heads[0].Verified != 101 || v.Heads[0].Root != hex.EncodeToString(p.Root[:]) {
 			t.Errorf("%s: %+v", path, v.Heads)
 		}
 	}
@@ -173,23 +173,26 @@ func TestEveryListSaysWhatItLookedThrough(t *testing.T) {
 func TestTheNumbersOfALogAddUp(t *testing.T) {
 	s := troubled(t).server()
 	v := read[struct{ Logs []logJSON }](s, "/v1/logs").Logs[0]
-	if v.Size != 1000 || v.Downloaded != 100 || v.Verified != 99 || v.Backlog != (backlogJSON{900, 1}) || v.Results != (resultsJSON{97, 2, 1}) {
+	if v.Size != 1002 || v.Downloaded != 102 || v.Verified != 101 || v.Backlog != (backlogJSON{900, 1}) || v.Results != (resultsJSON{99, 2, 1}) {
 		t.Errorf("%+v %+v %+v", v, v.Backlog, v.Results)
 	}
 	if v.Findings != (findingCount{2, 1, 0}) || v.State != "findings" || !v.Development || len(v.Programs) != 1 || v.Programs[0].Entries != 98 {
 		t.Errorf("%+v %+v", v.Findings, v.Programs)
 	}
-	if m := v.Mirrors; len(m) != 1 || *m[0].Size != 90 || *m[0].Lag != 910 || m[0].Problem != hostile {
+	if want := (sealsJSON{Count: 2, VoidEntries: 1, Compared: 101, Statement: v.Seals.Statement}); v.Seals != want || v.Seals.Statement == "" {
+		t.Errorf("%+v", v.Seals)
+	}
+	if m := v.Mirrors; len(m) != 1 || *m[0].Size != 90 || *m[0].Lag != 912 || m[0].Problem != hostile {
 		t.Errorf("%+v", m)
 	}
 	st := read[struct{ Statistics []statisticsJSON }](s, "/v1/statistics").Statistics[0]
-	if st.Size != 100 || st.Backlog != v.Backlog || st.Results != v.Results || len(st.Growth) < 10 {
+	if st.Size != 102 || st.Backlog != v.Backlog || st.Results != v.Results || len(st.Growth) < 10 {
 		t.Errorf("%+v", st)
 	}
 	wit := read[struct{ Witnesses []witnessJSON }](s, "/v1/witnesses").Witnesses
-	if len(wit) != 3 || *wit[1].Size != 60 || *wit[1].Lag != 940 ||
+	if len(wit) != 3 || *wit[1].Size != 60 || *wit[1].Lag != 942 ||
 		!strings.HasPrefix(wit[1].Problem, "https://w1.example/0a/checkpoint does not answer: connection refused") ||
-		*wit[0].Size != 1000 || *wit[2].Lag != 905 {
+		*wit[0].Size != 1002 || *wit[2].Lag != 906 {
 		t.Errorf("%+v", wit)
 	}
 }
@@ -197,7 +200,7 @@ func TestTheNumbersOfALogAddUp(t *testing.T) {
 func TestCheckpointsComeWithTheirSignedNotes(t *testing.T) {
 	w := troubled(t)
 	s := w.server()
-	list := read[checkpointList](s, "/v1/checkpoints?size=99")
+	list := read[checkpointList](s, "/v1/checkpoints?size=101")
 	if len(list.Checkpoints) != 2 || list.Checkpoints[0].Verdict != "consistent" || list.Checkpoints[1].Verdict != "inconsistent" {
 		t.Fatalf("%+v", list)
 	}
@@ -210,11 +213,11 @@ func TestCheckpointsComeWithTheirSignedNotes(t *testing.T) {
 			t.Errorf("%+v", c)
 		}
 	}
-	if a := s.must("/cp/99" + noteSuffix); a.body != list.Checkpoints[0].Note {
+	if a := s.must("/cp/101" + noteSuffix); a.body != list.Checkpoints[0].Note {
 		t.Error("the file is another note")
 	}
 	bad := read[checkpointList](s, "/v1/checkpoints?verdict=inconsistent")
-	if len(bad.Checkpoints) != 1 || !read[checkpointDetail](s, "/cp/99.json").Fork {
+	if len(bad.Checkpoints) != 1 || !read[checkpointDetail](s, "/cp/101.json").Fork {
 		t.Error("the fork is not shown as one")
 	}
 }
@@ -256,7 +259,7 @@ func TestWhatCanBeKeptSaysSo(t *testing.T) {
 	s := troubled(t).server()
 	style, _ := web.Style()
 	for path, cache := range map[string]string{
-		"/": "no-cache", "/e/0": "no-cache", "/v1/entries": "no-cache", "/e/99.entry": "no-cache",
+		"/": "no-cache", "/e/0": "no-cache", "/v1/entries": "no-cache", "/e/101.entry": "no-cache",
 		"/e/0.entry": "public, max-age=31536000, immutable", style: "public, max-age=31536000, immutable",
 	} {
 		a := s.must(path)
@@ -365,7 +368,7 @@ func TestPagesAreServedWhileTheMonitorWrites(t *testing.T) {
 		fatalIf(t, <-done)
 	}
 	v := read[struct{ Logs []logJSON }](s, "/v1/logs").Logs[0]
-	if v.Verified != 115 || v.Programs[0].Entries != 115 || v.Results.Verified != 115 {
+	if v.Verified != 116 || v.Programs[0].Entries != 115 || v.Results.Verified != 116 {
 		t.Errorf("%+v", v)
 	}
 }

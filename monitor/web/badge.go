@@ -85,6 +85,8 @@ func badgeWords(e entryJSON) (word, color string) {
 		return e.Version + " has a security finding", red
 	case e.Verification.State == "failed":
 		return e.Version + " failed", red
+	case e.Void != nil:
+		return e.Version + " is void", red
 	case e.Program.Development:
 		return e.Version + " UNSAFE development key", red
 	case e.Verification.State != "verified":

@@ -83,7 +83,7 @@ func TestPagesSayWhoBuiltWhat(t *testing.T) {
 			t.Errorf("no %q in\n%s", words, text)
 		}
 	}
-	if a := s.must("/v1/export.csv?crate=x"); !strings.Contains(a.body, ",tool,af00") || !strings.Contains(a.body, ",ann\n") {
+	if a := s.must("/v1/export.csv?crate=x"); !strings.Contains(a.body, ",tool,af00") || !strings.Contains(a.body, ",ann,entry,\n") {
 		t.Error(a.body)
 	}
 	if a := s.must("/c/x.atom"); !strings.Contains(a.body, "A build of x 1.0.0 was logged as entry 1") {

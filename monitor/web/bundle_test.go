@@ -9,10 +9,14 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/mod/sumdb/tlog"
+
 	"cratelog/client"
+	"cratelog/entry"
 	"cratelog/evidence"
 	"cratelog/internal/fixture"
 	"cratelog/internal/testlog"
+	"cratelog/monitor/store"
 	"cratelog/proofcheck"
 )
 
@@ -24,7 +28,7 @@ func TestEveryBundleVerifiesForAReader(t *testing.T) {
 	for i := range 95 {
 		a := s.must(fmt.Sprintf("/e/%d.tlog-proof", i))
 		res := testlog.Must(client.VerifyBundle([]byte(a.body), policy, w.cfg.Proofs, rules))
-		if res.Index != uint64(i) || res.Checkpoint.Size != 95 {
+		if res.Index != uint64(i) || res.Checkpoint.Size != 96 {
 			t.Errorf("the bundle of entry %d is of entry %d under %d", i, res.Index, res.Checkpoint.Size)
 		}
 	}
@@ -49,9 +53,11 @@ func TestNoBundleOfWhatDoesNotVerify(t *testing.T) {
 		code int
 		text string
 	}{
-		95: {http.StatusConflict, "it cannot be read"},
-		97: {http.StatusConflict, "too few witnesses"}, // only under a checkpoint without the quorum
-		99: {http.StatusNotFound, "no checkpoint that covers this entry yet"},
+		95:  {http.StatusConflict, "is none about a crate"},
+		96:  {http.StatusConflict, "it cannot be read"},
+		98:  {http.StatusConflict, "it is void, because in this log the version has the checksum"},
+		99:  {http.StatusConflict, "too few witnesses"}, // only under a checkpoint without the quorum
+		101: {http.StatusNotFound, "no checkpoint that covers this entry yet"},
 	} {
 		s.wants(s.get(fmt.Sprintf("/e/%d.tlog-proof", index)), want.code, want.text)
 	}
@@ -59,6 +65,85 @@ func TestNoBundleOfWhatDoesNotVerify(t *testing.T) {
 	strict := testlog.Must(proofcheck.New(nil))
 	w.cfg.Proofs = strict
 	s.wants(w.server().get("/e/0.tlog-proof"), http.StatusConflict, "program not accepted")
+}
+
+// TestALookupShowsWhatALogHolds, and what it does not.
+func TestALookupShowsWhatALogHolds(t *testing.T) {
+	w := healthy(t, proofcheck.OriginDevelopment)
+	s := w.server()
+	for path, logged := range map[string]bool{"ember/2.4.0": true, "EMBER/2.4.0+x": true, "ember/2.4.1": false,
+		"ember/2.4.0?registry=https://index.example/x": false} {
+		name, version, _ := strings.Cut(path, "/")
+		version, registry, other := strings.Cut(version, "?registry=")
+		if !other {
+			registry = entry.DefaultRegistry
+		}
+		l := testlog.Must(client.ParseLookup([]byte(s.must("/v1/lookup/" + path).body)))
+		held, err := l.Check(w.cfg.Policies[testOrigin], client.DefaultRules(), registry, name, version)
+		if err != nil || held.Logged != logged || logged && held.First != 93 || held.Checkpoint.Size != 96 {
+			t.Errorf("%s: %+v, %v", path, held, err)
+		}
+	}
+	s.wants(s.get("/v1/lookup/a.b/1.0.0"), http.StatusBadRequest, "not a crate")
+	s.wants(newWorld(t, proofcheck.OriginDevelopment).server().get("/v1/lookup/a/1.0.0"), http.StatusNotFound, "no checkpoint")
+	fatalIf(t, w.store.SetSealed(t.Context(), w.logs[0].ID, 96, [32]byte{}, 95))
+	w.cfg.Sealed = func(string) []store.Sealed { return nil }
+	s = w.server()
+	s.wants(s.get("/v1/lookup/ember/2.4.0"), http.StatusConflict, "seals are not of the index")
+}
+
+// TestBundlesAreOfOwnMapsThatSealsAgreeWith, and else there is none, with words.
+func TestBundlesAreOfOwnMapsThatSealsAgreeWith(t *testing.T) {
+	w := newWorld(t, proofcheck.OriginDevelopment)
+	log := w.logs[0]
+	w.append(log, made(t, "one", "1.0.0"))
+	w.head(log, 3) // unsealed
+	w.verify(log)
+	s := w.server()
+	says := func(state, bundle string) {
+		t.Helper()
+		v := read[logList](s, "/v1/logs").Logs[0].Seals
+		if !strings.Contains(v.Statement, state) {
+			t.Errorf("%+v, want %q", v, state)
+		}
+		if a := s.get("/e/0.tlog-proof"); bundle == "" {
+			if a.code != http.StatusOK {
+				t.Errorf("%d %s", a.code, a.body)
+			}
+		} else {
+			s.wants(a, http.StatusConflict, bundle)
+		}
+		_, text := parseHTML(t, "/", s.must("/").body)
+		if !strings.Contains(text, v.Statement) {
+			t.Errorf("the page does not say %q", v.Statement)
+		}
+	}
+	says("It has no seal yet.", "ends in a seal that this monitor agrees with")
+	w.seal(log)
+	w.head(log, 3)
+	p := testlog.Must(w.store.Position(t.Context(), log.ID))
+	root := testlog.Must(w.store.Root(t.Context(), log.ID, p.Downloaded))
+	fatalIf(t, w.store.SetVerified(t.Context(), log.ID, p.Downloaded, root, nil))
+	says("compared up to entry 1", "not compared with this monitor's own map yet")
+	w.verify(log)
+	says("The last of its 1 seal is of the index", "")
+	w.append(log, made(t, "two", "1.0.0"))
+	w.head(log, 3) // the larger one is unsealed; the other one still does
+	w.verify(log)
+	says("The last of its 1 seal is of the index", "")
+	wrong := testlog.Must((&entry.Seal{Rules: entry.Rules, Size: 3, Root: [32]byte{1}}).Marshal())
+	w.append(log, store.Entry{LeafHash: tlog.RecordHash(wrong), Kind: store.KindSeal, Verdict: store.OK, Data: wrong})
+	w.head(log, 3)
+	w.verify(log)
+	fatalIf(t, w.store.SetSealed(t.Context(), log.ID, 4, [32]byte{}, 3))
+	says("Since entry 3 no seal is of the index", "seals are not of the index")
+	// A monitor that runs has the maps.
+	w.cfg.Sealed = func(origin string) []store.Sealed {
+		m := testlog.Must(w.store.Map(t.Context(), log.ID, 1))
+		return []store.Sealed{{Size: 2, Map: m.Snapshot()}}
+	}
+	s = w.server()
+	says("Since entry 3", "") // under the checkpoint of two
 }
 
 // A monitor whose own memory is damaged must not hand out what follows from it.

@@ -71,7 +71,7 @@ func (s *Server) compare(q *request) error {
 		}{d, crateURL(name) + "/compare?" + url.Values{"from": v["to"], "to": v["from"]}.Encode()}})
 }
 
-// sourceOf finds the first claim about the sources of a version.
+// sourceOf finds the first claim about the sources of a version, one that is not void if there is one.
 func (s *Server) sourceOf(q *request, d *compareJSON, version string, v *entryJSON) (e store.Entry, err error) {
 	found, err := s.cfg.Store.Entries(q.ctx(), store.EntryQuery{Name: d.Crate, Version: version, Limit: maxLimit})
 	if err != nil {
@@ -84,9 +84,11 @@ func (s *Server) sourceOf(q *request, d *compareJSON, version string, v *entryJS
 	if len(found) > 1 {
 		d.Others = append(d.Others, versionURL(d.Crate, version))
 	}
-	views, err := s.entryViews(q.ctx(), q.logs, found[:1])
-	if err == nil {
-		*v = views[0]
+	views, err := s.entryViews(q.ctx(), q.logs, found)
+	if err != nil {
+		return e, err
 	}
-	return found[0], err
+	at := max(0, slices.IndexFunc(views, func(v entryJSON) bool { return v.Void == nil }))
+	*v = views[at]
+	return found[at], nil
 }

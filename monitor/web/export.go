@@ -72,7 +72,7 @@ func extend(c *http.ResponseController) error {
 // csvHeader names the columns. Columns are added at the end, never renamed.
 var csvHeader = []string{"log", "index", "leaf", "seen", "logged", "crate", "version", "checksum", "claim", "commit",
 	"path", "unproven", "program", "development", "state", "reason", "registry", "crlf", "binary", "artifact", "root", "tag",
-	"builder"}
+	"builder", "kind", "void"}
 
 func csvRow(e entryJSON) []string {
 	logged := ""
@@ -82,8 +82,12 @@ func csvRow(e entryJSON) []string {
 	unproven, _ := json.Marshal(e.Coverage.Unproven) // of strings: it cannot fail
 	crlf, _ := json.Marshal(e.Coverage.CRLF)
 	path := "/" + e.Path // so that no cell can begin like a formula of a spreadsheet
-	if e.Malformed != "" || e.Build != nil {
+	if e.Kind != "entry" || e.Build != nil {
 		path = ""
+	}
+	void := "" // or the checksum that counts
+	if e.Void != nil {
+		void = e.Void.Checksum
 	}
 	b := e.Build
 	if b == nil {
@@ -93,7 +97,7 @@ func csvRow(e entryJSON) []string {
 		e.Log, strconv.FormatUint(e.Index, 10), e.Leaf, rfc3339(e.Seen), logged,
 		e.Crate, e.Version, e.Checksum, e.Claim, e.Commit, path, string(unproven), e.Program.ID,
 		strconv.FormatBool(e.Program.Development), e.Verification.State, e.Verification.Reason,
-		e.Registry, string(crlf), b.Binary, b.Artifact, b.Root, b.Tag, b.Builder,
+		e.Registry, string(crlf), b.Binary, b.Artifact, b.Root, b.Tag, b.Builder, e.Kind, void,
 	}
 }
 

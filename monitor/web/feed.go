@@ -186,10 +186,15 @@ func (s *Server) addEntries(q *request, f *atomFeed, entries []store.Entry) erro
 			Summary: fmt.Sprintf("%s %s was logged as entry %d of %s: checksum %s, commit %s. %s", x.Crate, x.Version,
 				x.Index, x.Log, x.Checksum, x.Commit, x.Coverage.Summary),
 		})
-		if last := &f.Entries[len(f.Entries)-1]; x.Build != nil {
+		last := &f.Entries[len(f.Entries)-1]
+		if x.Build != nil {
 			last.Title += ": a build"
 			last.Summary = fmt.Sprintf("A build of %s %s was logged as entry %d of %s. %s", x.Crate, x.Version, x.Index, x.Log,
 				x.Coverage.Summary)
+		}
+		if x.Void != nil {
+			last.Title += ": void"
+			last.Summary += fmt.Sprintf(" It is void: in this log the version has the checksum %s.", x.Void.Checksum)
 		}
 	}
 	return nil

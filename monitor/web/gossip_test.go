@@ -147,7 +147,7 @@ func TestFeedsAreAtomWithLastingIDs(t *testing.T) {
 	}
 	s.wants(s.get("/feed.atom?class=all"), http.StatusBadRequest, "takes one of")
 	c := checkFeed(t, s.must("/c/ember.atom"))
-	if len(c.Entries) != 11 || c.Entries[0].Title != "ember 2.4.0" || c.Entries[0].Link.Href != "https://monitor.example/e/97" {
+	if len(c.Entries) != 11 || c.Entries[0].Title != "ember 2.4.0: void" || c.Entries[0].Link.Href != "https://monitor.example/e/98" {
 		t.Errorf("%+v", c)
 	}
 	checkFeed(t, s.must("/c/nasty.atom"))

@@ -27,6 +27,7 @@ type logJSON struct {
 	Backlog    backlogJSON  `json:"backlog"`
 	Results    resultsJSON  `json:"results"`
 	Findings   findingCount `json:"findings"` // not acknowledged
+	Seals      sealsJSON    `json:"seals"`
 
 	Checkpoint *checkpointJSON `json:"checkpoint"` // the largest, null if none was seen
 	// AgeSeconds counts from when the quorum last cosigned, without witnesses from when a
@@ -53,6 +54,16 @@ type resultsJSON struct {
 	Verified uint64 `json:"verified"`
 	Failed   uint64 `json:"failed"`
 	Pending  uint64 `json:"pending"`
+}
+
+// sealsJSON says how the seals of a log agree with what this monitor makes of its entries.
+type sealsJSON struct {
+	Count       uint64  `json:"count"`        // at their places
+	Void        uint64  `json:"void"`         // elsewhere: they say nothing
+	VoidEntries uint64  `json:"void_entries"` // that give a version another checksum than it has
+	Compared    uint64  `json:"compared"`     // below this index all seals were compared
+	WrongSince  *uint64 `json:"wrong_since"`  // index from which on no seal agreed, null if the last one did
+	Statement   string  `json:"statement"`
 }
 
 type findingCount struct {
@@ -138,6 +149,11 @@ type entryJSON struct {
 	// Logged is the first time that witnesses put on a checkpoint with it, null if unknown.
 	Logged *time.Time `json:"logged"`
 	Bytes  int        `json:"bytes"`
+	// Kind is "entry", or what the leaf is else: seal, start, void-seal, void-start; "" of what cannot be read.
+	Kind  string     `json:"kind"`
+	Seal  *sealJSON  `json:"seal"`  // of a seal, null else
+	Start *startJSON `json:"start"` // of a start, null else
+	Void  *voidJSON  `json:"void"`  // of an entry that no reader takes, null else
 
 	Verification verificationJSON `json:"verification"`
 
@@ -162,6 +178,27 @@ type entryJSON struct {
 	LogPage string `json:"log_page"`
 	Raw     string `json:"raw"`
 	Bundle  string `json:"bundle"`
+}
+
+// sealJSON is what a seal says: of the leaves before it.
+type sealJSON struct {
+	Rules uint64 `json:"rules"` // of the map
+	Size  uint64 `json:"size"`  // number of leaves
+	Root  string `json:"root"`  // of their map
+}
+
+// startJSON is what a start says of the log before this one.
+type startJSON struct {
+	Origin string `json:"origin"`
+	Size   uint64 `json:"size"` // of its tree at its end
+	Tree   string `json:"tree"` // root of that tree
+	Root   string `json:"root"` // of the map of its versions
+}
+
+// voidJSON says why an entry is void: its version has another checksum in the log.
+type voidJSON struct {
+	Checksum string  `json:"checksum"` // that the version has
+	First    *uint64 `json:"first"`    // the entry that fixed it, null if the log before this one did
 }
 
 // verificationJSON says in which of three states an entry is: verified, that is

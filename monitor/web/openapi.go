@@ -67,7 +67,7 @@ var parameterWords = map[string]string{
 	"registry": "default, or the index of another registry.", "crate": "Name of a crate, exactly.", "checksum": "SHA-256 of the .crate.",
 	"commit": "Git commit.", "path": "Of the package in its repository; empty for the root.",
 	"repository": "Address of a repository that the operator's settings name.", "program": "Id of a proof program.",
-	"claim": "source or build.", "development": "yes: of development keys only.", "leaf": "Leaf hash.",
+	"claim": "source, build, or seal for the log's own seals.", "development": "yes: of development keys only.", "leaf": "Leaf hash.",
 	"from": "Time, from which this monitor first had it; to compare, a version.", "to": "Time, before which it had it; to compare, a version.",
 	"size": "Number of entries.", "verdict": "consistent, inconsistent or pending.", "class": "security, operational or info.",
 	"kind": "Kind of the findings.", "standing": "yes: neither over nor acknowledged.", "root": "Root hash.", "q": "What to search for.",

@@ -159,6 +159,7 @@ func (s *Server) logPage(q *request) error {
 	where := "entries of " + log.Origin
 	find := store.EntryQuery{Log: log.ID, Newest: true, After: q.cursor(where), Limit: pageLimit + 1}
 	s.chosen(q, &find)
+	find.Crates = find.Kind == ""
 	if q.err != nil {
 		return q.err
 	}
@@ -196,7 +197,7 @@ type filter struct {
 func (q *request) filters(log int64) []filter {
 	var out []filter
 	for _, f := range []struct{ word, name, value string }{
-		{"All", "", ""}, {"Sources", "claim", "source"}, {"Builds", "claim", "build"}, {"Development keys", "development", "yes"},
+		{"All", "", ""}, {"Sources", "claim", "source"}, {"Builds", "claim", "build"}, {"Seals", "claim", "seal"}, {"Development keys", "development", "yes"},
 	} {
 		v := url.Values{}
 		if q.has("log") {
@@ -219,7 +220,7 @@ func (q *request) filters(log int64) []filter {
 type crateDetail struct {
 	crateJSON
 	browse
-	Sentence, Caption, Duplicates, FeedURL string
+	Sentence, Caption, Void, FeedURL string
 
 	Versions             []string // with claims about sources, the newest first
 	CompareURL, BadgeURL string
@@ -236,7 +237,7 @@ func (s *Server) crate(q *request) error {
 		return err
 	}
 	d := crateDetail{crateJSON: *c, FeedURL: crateURL(name) + ".atom", browse: q.browse(c.Next),
-		Duplicates: duplicates(c.Entries)}
+		Void: void(c.Entries)}
 	if n := len(c.Entries); n > 0 {
 		d.Sentence = count(uint64(n), "entry is", "entries are") + " about this crate."
 		d.Caption = "All versions, the newest first."
@@ -257,25 +258,45 @@ func (s *Server) crate(q *request) error {
 		FeedTitle: "New versions of " + name, Data: d})
 }
 
-// duplicates names the versions that entries give more than one checksum.
-func duplicates(entries []entryJSON) string {
-	sums, twice := make(map[string]string), []string{}
+// void names the versions about which some of the entries are void.
+func void(entries []entryJSON) string {
+	var versions []string
 	for _, e := range entries {
-		key := e.Registry + " " + e.Version // two registries may have crates of one name
-		if have, ok := sums[key]; ok && have != e.Checksum {
-			twice = append(twice, e.Version)
+		if e.Void != nil && !slices.Contains(versions, e.Version) {
+			versions = append(versions, e.Version)
 		}
-		sums[key] = e.Checksum
 	}
-	return strings.Join(twice, ", ")
+	return strings.Join(versions, ", ")
+}
+
+// checksumJSON is the one checksum that a version has in a log.
+type checksumJSON struct {
+	Log      string `json:"log"`
+	Registry string `json:"registry"`
+	Checksum string `json:"checksum"`
+}
+
+// checksums returns the one checksum of a version, which entries are about, in each log and registry.
+func checksums(entries []entryJSON) []checksumJSON {
+	out := []checksumJSON{}
+	for _, e := range entries {
+		c := checksumJSON{e.Log, e.Registry, e.Checksum}
+		if e.Void != nil {
+			c.Checksum = e.Void.Checksum
+		}
+		if !slices.Contains(out, c) {
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 type versionJSON struct {
-	Crate     string      `json:"crate"`
-	Version   string      `json:"version"`
-	Duplicate bool        `json:"duplicate"` // there are entries with different checksums
-	Heads     []headJSON  `json:"heads"`
-	Entries   []entryJSON `json:"entries"`
+	Crate     string         `json:"crate"`
+	Version   string         `json:"version"`
+	Checksums []checksumJSON `json:"checksums"` // one for each log and registry
+	Heads     []headJSON     `json:"heads"`
+	Entries   []entryJSON    `json:"entries"`
 }
 
 func (s *Server) version(q *request) error {
@@ -294,7 +315,7 @@ func (s *Server) version(q *request) error {
 	if v.Entries, err = s.entryViews(q.ctx(), q.logs, entries); err != nil {
 		return err
 	}
-	v.Duplicate = duplicates(v.Entries) != ""
+	v.Checksums = checksums(v.Entries)
 	sentence := "No log that this monitor follows holds an entry about this version."
 	switch n := len(entries); {
 	case n == 1:
@@ -304,8 +325,8 @@ func (s *Server) version(q *request) error {
 	}
 	data := struct {
 		versionJSON
-		Sentence string
-	}{v, sentence}
+		Sentence, Void string
+	}{v, sentence, void(v.Entries)}
 	return s.show(q, "version", v, page{Title: v.Crate + " " + v.Version,
 		Twin: crateURL(v.Crate) + "/" + url.PathEscape(v.Version) + jsonSuffix, Data: data})
 }

@@ -292,7 +292,7 @@ func (s *Server) cratesOf(repository string) []string {
 
 // chosen reads the filters by what an entry claims, and by whose key.
 func (s *Server) chosen(q *request, find *store.EntryQuery) {
-	find.Kind = q.oneOf("claim", (&entry.Source{}).Kind(), (&entry.Build{}).Kind())
+	find.Kind = q.oneOf("claim", (&entry.Source{}).Kind(), (&entry.Build{}).Kind(), store.KindSeal)
 	if q.oneOf("development", "yes") == "yes" {
 		find.Programs = [][32]byte{}
 		for _, p := range s.cfg.Proofs.Programs() {

@@ -39,6 +39,7 @@ func (s *Server) routeTable() []route {
 		{"GET /v1/entries", s.apiEntries, lists + entryFilters, at("Entries, chosen by the parameters; all that are given must hold.", entryList{})},
 		{"GET /v1/entries/{key}", s.apiEntry, "log", at("One entry, by its index or leaf hash, with its bytes, inclusion proof and findings.", entryDetail{})},
 		{"GET /v1/crates/{name}", s.apiCrate, "log " + lists, at("The history of one crate.", crateJSON{})},
+		{"GET /v1/lookup/{name}/{version}", s.lookup, "log registry", at("Which checksum a version has in a log, or that it has none, with the proof: as the log's own address of that name.", "text/plain")},
 		{"GET /v1/checkpoints", s.apiCheckpoints, "log size verdict " + lists, at("Every checkpoint that a log signed and this monitor saw.", checkpointList{})},
 		{"GET /v1/findings", s.apiFindings, findingFilters, at("What this monitor found.", findingList{})},
 		{"GET /v1/statistics", s.apiStatistics, "log", at("The numbers of each log.", statisticsList{})},

@@ -50,6 +50,9 @@ func (s *Server) logView(ctx context.Context, l *logs, log store.Log) (logJSON, 
 	if v.Findings, err = s.standing(ctx, log.ID); err != nil {
 		return v, err
 	}
+	if v.Seals, err = s.sealsView(ctx, log.ID, p); err != nil {
+		return v, err
+	}
 	views, err := s.cfg.Store.Views(ctx, log.ID)
 	if err != nil {
 		return v, err
@@ -63,6 +66,29 @@ func (s *Server) logView(ctx context.Context, l *logs, log store.Log) (logJSON, 
 		v.Growth = append(v.Growth, growthJSON{g.Time, uint64(g.Size)})
 	}
 	s.judge(&v)
+	return v, err
+}
+
+// sealsView says how the seals of a log agree with its entries.
+func (s *Server) sealsView(ctx context.Context, log int64, p store.Position) (sealsJSON, error) {
+	n, err := s.cfg.Store.CountLeaves(ctx, log)
+	v := sealsJSON{Count: uint64(n.Seals), Void: uint64(n.VoidSeals), VoidEntries: uint64(n.VoidEntries), Compared: uint64(p.Sealed)}
+	seals := count(v.Count, "seal", "seals")
+	switch {
+	case p.WrongSeal >= 0:
+		v.WrongSince = new(uint64(p.WrongSeal))
+		v.Statement = fmt.Sprintf("Since entry %s no seal is of the index that the entries before it make: the log shows its readers "+
+			"another one.", number(*v.WrongSince))
+	case p.Verified > 0 && p.Sealed == 0:
+		v.Statement = "Its seals are not compared with anything yet: see the findings."
+	case p.Sealed < p.Verified:
+		v.Statement = fmt.Sprintf("Its seals are compared up to entry %s.", number(v.Compared))
+	case v.Count == 0:
+		v.Statement = "It has no seal yet."
+	default:
+		v.Statement = fmt.Sprintf("The last of its %s is of the index that this monitor makes of the entries before it: each version has "+
+			"one checksum.", seals)
+	}
 	return v, err
 }
 
@@ -247,7 +273,7 @@ func (s *Server) overviewOf(q *request) (*overviewJSON, error) {
 	if err != nil {
 		return nil, err
 	}
-	entries, err := s.cfg.Store.Entries(ctx, store.EntryQuery{Newest: true, Limit: 8})
+	entries, err := s.cfg.Store.Entries(ctx, store.EntryQuery{Crates: true, Newest: true, Limit: 8})
 	if err != nil {
 		return nil, err
 	}

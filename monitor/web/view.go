@@ -105,18 +105,32 @@ func (s *Server) entryView(l *logs, e store.Entry) entryJSON {
 		Log: l.origin(e.Log), Index: uint64(e.Index), Leaf: hex.EncodeToString(e.LeafHash[:]),
 		Seen: e.FirstSeen, Logged: timeOrNull(e.Logged), Bytes: len(e.Data),
 		Page: l.at(base, e.Log), LogPage: l.at("/log", e.Log), Raw: l.at(base+rawSuffix, e.Log),
-		Verification: verification(e, l.pos[e.Log].Verified),
+		Verification: verification(e, l.pos[e.Log]),
 	}
 	if e.Covered > 0 || e.Index < l.pos[e.Log].Verified {
 		v.Bundle = l.at(base+bundleSuffix, e.Log)
 	}
-	parsed, err := entry.Parse(e.Data)
-	if err != nil {
+	leaf, err := entry.ParseLeaf(e.Data)
+	if v.Kind = e.Kind; err == nil {
+		switch x := leaf.(type) {
+		case *entry.Seal:
+			v.Seal = &sealJSON{x.Rules, x.Size, hex.EncodeToString(x.Root[:])}
+		case *entry.Start:
+			v.Start = &startJSON{x.Origin, x.Size, hex.EncodeToString(x.Tree[:]), hex.EncodeToString(x.Root[:])}
+		}
+	}
+	parsed, ok := leaf.(*entry.Entry)
+	if !ok || err != nil {
+		v.Bundle = ""
+		v.Coverage = noFiles("It is no entry about a crate.")
+		if err == nil {
+			return v
+		}
+		v.Kind, v.Coverage.Summary = "", "Nothing can be read."
 		v.Malformed = "The log holds bytes here that are no entry: " + err.Error() + "."
-		v.Coverage = coverage(&entry.Source{})
-		v.Coverage.Derived, v.Coverage.Manifest, v.Coverage.Summary = []string{}, false, "Nothing can be read."
 		return v
 	}
+	v.Kind = "entry"
 	v.Registry = parsed.Subject.Registry
 	v.Crate, v.Version, v.Checksum = parsed.Subject.Name, parsed.Subject.Version, hex.EncodeToString(parsed.Subject.SHA256[:])
 	v.Program = s.programView(parsed.Proof.Program)
@@ -128,11 +142,17 @@ func (s *Server) entryView(l *logs, e store.Entry) entryJSON {
 	}
 	if b, ok := parsed.Claim.(*entry.Build); ok {
 		v.Build = s.buildView(parsed, b)
-		v.Coverage = coverage(&entry.Source{})
-		v.Coverage.Derived, v.Coverage.Manifest, v.Coverage.Summary = []string{}, false,
-			fmt.Sprintf("It is about the binary %s: %s says that it has the SHA-256 %s.", b.Binary, v.Build.Who, v.Build.Artifact)
+		v.Coverage = noFiles(fmt.Sprintf("It is about the binary %s: %s says that it has the SHA-256 %s.", b.Binary, v.Build.Who,
+			v.Build.Artifact))
 	}
 	return v
+}
+
+// noFiles is the coverage of what is not about files.
+func noFiles(summary string) coverageJSON {
+	c := coverage(&entry.Source{})
+	c.Derived, c.Manifest, c.Summary = []string{}, false, summary
+	return c
 }
 
 // buildView is a claim about a build as it is shown.
@@ -193,22 +213,43 @@ func (s *Server) viewer(ctx context.Context, l *logs) func(store.Entry) (entryJS
 		}
 		v := s.entryView(l, e)
 		r, err := s.cfg.Store.Release(ctx, e.Log, e.Index)
+		if err != nil {
+			return v, err
+		}
 		v.Yanked, v.Accused = r.Yanked, accused[e.Log][e.Index]
+		void, is, err := s.cfg.Store.Void(ctx, e.Log, e.Index)
+		if is {
+			v.Bundle, v.Void = "", &voidJSON{Checksum: hex.EncodeToString(void.SHA256[:])}
+			if void.First >= 0 {
+				v.Void.First = new(uint64(void.First))
+			}
+			v.Verification.Statement += " But it is void: this version has another checksum in the log, and no reader takes this one."
+		}
 		return v, err
 	}
 }
 
+// notEntries are the kinds of leaves that say nothing of crates.
+var notEntries = []string{store.KindSeal, store.KindVoidSeal, store.KindStart, store.KindVoidStart}
+
 // verification says in which of the three states an entry is.
-func verification(e store.Entry, verified int64) verificationJSON {
+func verification(e store.Entry, p store.Position) verificationJSON {
 	v := verificationJSON{Reason: e.Reason, Detail: e.Detail}
+	isEntry := !slices.Contains(notEntries, e.Kind)
 	switch {
 	case e.Verdict != store.OK:
 		v.State = "failed"
 		v.Statement = "This monitor checked the entry, and it does not hold. A log must never have accepted it."
-	case e.Index >= verified:
+	case e.Index >= p.Verified:
 		v.State = "pending"
 		v.Statement = "This monitor holds the entry and its proof holds, but the tree with it has not yet given a " +
 			"root that the log signed."
+	case !isEntry:
+		v.State = "verified"
+		v.Statement = "This monitor hashed it, with all that stands before it, to a root that the log signed."
+		if e.Kind == store.KindSeal && e.Index < p.Sealed {
+			v.Statement += " It has compared what it says with the index that those entries make here."
+		}
 	default:
 		v.State = "verified"
 		v.Statement = "This monitor checked its form and its proof, and hashed it, with all entries before it, to a " +

@@ -62,6 +62,9 @@ type Config struct {
 	// for no witness is taken at its word, as the operator's choice.
 	Policies map[string]*client.Policy
 	Proofs   Proofs
+	// Sealed returns the maps of a log that bundles are made of, as store.Reader.Sealed does, by a monitor that has
+	// them in memory. nil: they are made out of the store for each bundle.
+	Sealed func(origin string) []store.Sealed
 
 	Name     string // what the pages call this monitor; "cratelog monitor" if empty
 	URL      string // public base URL without a slash at its end, for feeds; "" for relative links

@@ -145,12 +145,23 @@ func (w *world) append(log store.Log, rows ...store.Entry) {
 	fatalIf(w.t, w.store.AppendEntries(w.t.Context(), log.ID, rows))
 }
 
-// verify moves the verified position to all that is downloaded.
+// seal stores the seal of all that is downloaded.
+func (w *world) seal(log store.Log) {
+	w.t.Helper()
+	p := testlog.Must(w.store.Position(w.t.Context(), log.ID))
+	m := testlog.Must(w.store.Map(w.t.Context(), log.ID, p.Downloaded))
+	b := testlog.Must((&entry.Seal{Rules: entry.Rules, Size: uint64(p.Downloaded), Root: m.Snapshot().Root()}).Marshal())
+	w.append(log, store.Entry{LeafHash: tlog.RecordHash(b), Kind: store.KindSeal, Verdict: store.OK, Data: b})
+}
+
+// verify moves the verified position, and that of compared seals, to all that is downloaded.
 func (w *world) verify(log store.Log) {
 	w.t.Helper()
 	p := testlog.Must(w.store.Position(w.t.Context(), log.ID))
 	root := testlog.Must(w.store.Root(w.t.Context(), log.ID, p.Downloaded))
 	fatalIf(w.t, w.store.SetVerified(w.t.Context(), log.ID, p.Downloaded, root, nil))
+	m := testlog.Must(w.store.Map(w.t.Context(), log.ID, p.Downloaded))
+	fatalIf(w.t, w.store.SetSealed(w.t.Context(), log.ID, p.Downloaded, m.Snapshot().Root(), -1))
 }
 
 // head stores a signed checkpoint of all that is downloaded, cosigned by the first
@@ -270,6 +281,7 @@ func (w *world) fillWeeks() {
 		s.Links = []entry.Link{{Path: "crates/fjord/README.md", Target: "../../README.md"}}
 		s.Workspace = &entry.Workspace{Path: "", Manifest: []byte("[workspace]\nmembers = [\"crates/*\"]\n")}
 	}))
+	w.seal(log) // of the others, tests want nothing
 	w.head(log, 3)
 	w.verify(log)
 	w.now = testNow
@@ -297,9 +309,11 @@ func troubled(t testing.TB) *world {
 		s.Submodules, s.Outside, s.CRLF = []string{hostile}, []string{hostile}, []string{hostile}
 	})
 	w.append(log, garbage, lie, twice, nasty)
+	w.seal(log)
 	w.head(log, 1)
 	w.verify(log)
-	at := testlog.Must(w.store.Position(t.Context(), log.ID)).Verified - 1 // of nasty
+	at := testlog.Must(w.store.Position(t.Context(), log.ID)).Verified - 2 // of nasty
+	fatalIf(t, w.store.PutVoids(t.Context(), []store.Void{{Log: log.ID, Index: at - 1, First: 93, SHA256: made(t, "ember", "2.4.0").SHA256}}))
 	fatalIf(t, w.store.PutCrate(t.Context(), store.Crate{Log: log.ID, Index: at, Repository: "javascript:alert(3)//" + hostile}))
 	fatalIf(t, w.store.PutOpening(t.Context(), store.Opening{Log: log.ID, Index: at, State: store.OpeningUnusable, Since: w.now,
 		NextTry: w.now, Why: hostile}))
@@ -311,7 +325,7 @@ func troubled(t testing.TB) *world {
 	w.find(store.Finding{Key: "fork", Log: log.ID, Kind: "fork-same-size", Class: store.Security, Index: -1,
 		Summary: fmt.Sprintf("The log signed two different trees of %d entries.", p.Verified)},
 		append([]byte("cratelog/evidence/v2\nkind fork-same-size\n\n"), note...))
-	w.find(store.Finding{Key: "false", Log: log.ID, Kind: "false-entry", Class: store.Security, Index: p.Verified - 3,
+	w.find(store.Finding{Key: "false", Log: log.ID, Kind: "false-entry", Class: store.Security, Index: p.Verified - 4,
 		Summary: "The proof of entry 97 does not hold " + hostile, Detail: hostile, Name: "delta", Version: "9.9.9"},
 		[]byte{0, 1, 2, 0xff})
 	w.find(store.Finding{Key: "witness", Log: log.ID, Kind: "witness-unreachable", Class: store.Operational, Index: -1,

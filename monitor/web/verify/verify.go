@@ -29,7 +29,7 @@ const MaxPrograms = 16
 
 // Question is what a page asks. Bundle and Trust are required.
 type Question struct {
-	Bundle  []byte `json:"-"` // c2sp.org/tlog-proof of the entry
+	Bundle  []byte `json:"-"` // of the entry; see client.Bundle
 	Crate   []byte `json:"-"` // the .crate; nil if there is none at hand
 	Opening []byte `json:"-"` // of the claim; nil if there is none at hand; only looked at with the .crate
 
@@ -81,6 +81,7 @@ const (
 	stepCheckpoint
 	stepEntry
 	stepInclusion
+	stepSealed
 	stepSubject
 	stepProgram
 	stepProof
@@ -96,6 +97,7 @@ var stepWords = [steps]string{
 	stepCheckpoint: "The log signed the checkpoint, and the witnesses' quorum cosigned it",
 	stepEntry:      "The entry is well formed",
 	stepInclusion:  "The tree that was signed holds the entry",
+	stepSealed:     "The tree ends in a seal, whose index gives the version this one checksum",
 	stepSubject:    "The entry is about this crate",
 	stepProgram:    "The proof is of a program that is accepted",
 	stepProof:      "The proof holds",
@@ -112,7 +114,8 @@ var stepOf = []struct {
 	{client.ErrPolicy, stepTrust}, {client.ErrBundle, stepBundle}, {client.ErrCheckpoint, stepCheckpoint},
 	{client.ErrLog, stepCheckpoint}, {client.ErrLogSignature, stepCheckpoint}, {client.ErrCosignature, stepCheckpoint},
 	{client.ErrQuorum, stepCheckpoint}, {client.ErrNoWitnesses, stepCheckpoint}, {client.ErrStale, stepCheckpoint},
-	{client.ErrEntry, stepEntry}, {client.ErrInclusion, stepInclusion}, {client.ErrSubject, stepSubject},
+	{client.ErrEntry, stepEntry}, {client.ErrInclusion, stepInclusion}, {client.ErrSeal, stepSealed},
+	{client.ErrVoid, stepSealed}, {client.ErrSubject, stepSubject},
 	{client.ErrProgram, stepProgram}, {client.ErrProof, stepProof}, {client.ErrFiles, stepFiles},
 	{client.ErrCRLF, stepAllowed}, {client.ErrUnproven, stepAllowed},
 }
@@ -190,7 +193,7 @@ func (c *check) run() (*Answer, error) {
 	c.rules.AllowNoWitnesses = q.Development
 	if e := claimOf(q.Bundle); e != nil {
 		if claim, ok := e.Claim.(*entry.Build); ok {
-			return c.build(e, claim)
+			return c.build(claim)
 		}
 	}
 	if q.Crate == nil {
@@ -261,14 +264,7 @@ func accepted(all []proofcheck.Program, development bool) (*proofcheck.Verifier,
 
 // claimOf returns the entry of a bundle, of which nothing was checked, or nil.
 func claimOf(bundle []byte) *entry.Entry {
-	p, err := client.ParseProof(bundle)
-	if err != nil {
-		return nil
-	}
-	e, err := entry.Parse(p.Extra)
-	if err != nil {
-		return nil
-	}
+	_, e, _ := client.UnverifiedEntry(bundle)
 	return e
 }
 
@@ -301,9 +297,13 @@ func (c *check) open(r *client.Result) error {
 }
 
 // notTold is what no bundle shows.
-const notTold = "Not checked: that the log shows everybody the same tree, and that it has no other entry about " +
-	"this version. " +
-	"That is what witnesses and monitors are for."
+const notTold = " Not checked: that the log shows everybody the same tree, and that its index is that of all its " +
+	"entries. That is what witnesses and monitors are for."
+
+// oneChecksum says what the sealed index shows of the version.
+func oneChecksum(r *client.Result) string {
+	return fmt.Sprintf("%s holds one checksum for %s %s, %s.", r.Checkpoint.Origin, r.Name, r.Version, r.Checkpoint.AsOf())
+}
 
 // answer is that of a result.
 func (c *check) answer(r *client.Result) *Answer {
@@ -314,13 +314,13 @@ func (c *check) answer(r *client.Result) *Answer {
 		"files were not checked",
 		Text: "The proof shows that objects of this commit exist and hold a list of files, which only the " +
 			".crate can be compared with. " +
-			"Drop the .crate to have it verified. " + notTold, Steps: c.steps[:]}
+			"Drop the .crate to have it verified. " + oneChecksum(r) + notTold, Steps: c.steps[:]}
 	if c.crate != nil {
 		a.State, a.Title = Verified, "Verified by your browser"
 		a.Text = fmt.Sprintf("Every proven file of this .crate is, byte for byte, the file at the same place of the "+
-			"git commit %x. ", r.Commit) + notTold
+			"git commit %x. ", r.Commit) + oneChecksum(r) + notTold
 	}
-	c.trusted(a, r.Program, r.Checkpoint)
+	c.trusted(a, r.Program)
 	a.Facts = []Fact{
 		{"Crate", r.Name + " " + r.Version}, {"Registry", r.Registry}, {"SHA-256 of the .crate", fmt.Sprintf("%x", r.SHA256)},
 		{"Git commit", fmt.Sprintf("%x", r.Commit)}, {"Place in the repository", orElse(r.Path, "its root")},
@@ -346,12 +346,12 @@ func (c *check) answer(r *client.Result) *Answer {
 			a.Facts = append(a.Facts, Fact{more.name, listed(more.files)})
 		}
 	}
-	a.Facts = append(a.Facts, c.where(r.Index, r.Checkpoint, r.Program)...)
+	a.Facts = append(a.Facts, c.where(r)...)
 	return a
 }
 
 // trusted says it if what was accepted shows nothing against a forger.
-func (c *check) trusted(a *Answer, program [32]byte, at client.Checkpoint) {
+func (c *check) trusted(a *Answer, program [32]byte) {
 	if p, ok := c.proofs.Program(program); ok && p.Development() {
 		a.Unsafe = true
 		a.Title = "UNSAFE: a development key. " + a.Title
@@ -366,7 +366,8 @@ func (c *check) trusted(a *Answer, program [32]byte, at client.Checkpoint) {
 }
 
 // where says where an entry stands, and who vouches for that.
-func (c *check) where(index uint64, at client.Checkpoint, program [32]byte) []Fact {
+func (c *check) where(r *client.Result) []Fact {
+	at, program := r.Checkpoint, r.Program
 	var by []string
 	for _, s := range at.Cosignatures {
 		t := "at an unknown time"
@@ -375,8 +376,8 @@ func (c *check) where(index uint64, at client.Checkpoint, program [32]byte) []Fa
 		}
 		by = append(by, s.Witness+", "+t)
 	}
-	facts := []Fact{{"Log", at.Origin}, {"Entry", fmt.Sprintf("%d of %d", index, at.Size)},
-		{"Root", fmt.Sprintf("%x", at.Root[:])},
+	facts := []Fact{{"Log", at.Origin}, {"Entry", fmt.Sprintf("%d of %d", r.Index, at.Size)},
+		{"First about this version", r.First.By()}, {"Root", fmt.Sprintf("%x", at.Root[:])},
 		{"Cosigned by", orElse(strings.Join(by, "; "), "nobody")}, {"Program", fmt.Sprintf("%x", program)}}
 	if p, ok := c.proofs.Program(program); ok {
 		facts = append(facts, Fact{"Origin of its key", p.Trust()})
@@ -385,28 +386,17 @@ func (c *check) where(index uint64, at client.Checkpoint, program [32]byte) []Fa
 }
 
 // build answers about a builder's claim, of which a bundle shows less.
-func (c *check) build(e *entry.Entry, claim *entry.Build) (*Answer, error) {
-	p, err := client.ParseProof(c.q.Bundle)
-	if err != nil {
-		return nil, err
-	}
+func (c *check) build(claim *entry.Build) (*Answer, error) {
 	c.steps[stepProof].What = "The builder is a member of the set, and says this"
-	one := &client.Joined{Checkpoint: p.Checkpoint,
-		Builds: []client.Part{{Index: p.Index, Entry: p.Extra, Hashes: p.Hashes}}}
-	logged, err := one.Check(c.policy, c.rules)
+	r, err := client.OpenBundle(c.q.Bundle, c.policy, c.rules)
 	if err != nil {
 		return nil, err
 	}
-	s := e.Subject
-	if s.Registry != c.q.Registry || s.Name != c.q.Name || s.Version != c.q.Version {
-		return nil, &failure{stepSubject, fmt.Errorf("the entry is about %s %s of the registry %q, wanted is %s %s "+
-			"of %q", s.Name, s.Version, s.Registry, c.q.Name, c.q.Version, c.q.Registry)}
-	}
-	if sum := sha256.Sum256(c.q.Crate); c.q.Crate != nil && sum != s.SHA256 {
+	if sum := sha256.Sum256(c.q.Crate); c.q.Crate != nil && sum != r.SHA256 {
 		return nil, &failure{stepSubject, fmt.Errorf("the entry is about %s %s with SHA-256 %x, this .crate has %x",
-			s.Name, s.Version, s.SHA256, sum)}
+			r.Name, r.Version, r.SHA256, sum)}
 	}
-	if _, err := c.proofs.Chain(e); err != nil {
+	if _, err := c.proofs.Chain(r.Entry); err != nil {
 		at := stepProof
 		if errors.Is(err, entry.ErrUnknownProgram) {
 			at = stepProgram
@@ -415,20 +405,20 @@ func (c *check) build(e *entry.Entry, claim *entry.Build) (*Answer, error) {
 	}
 	c.passed(stepFiles)
 	who := "a hidden member"
-	if name, err := build.VerifyNamed(e); err == nil {
+	if name, err := build.VerifyNamed(r.Entry); err == nil {
 		who = name
 	}
 	a := &Answer{State: Logged, Title: "Your browser checked: logged, cosigned, and said by a member of " +
 		"this set of builders",
 		Text: "That the binary was built so is the builder's word, and who is in the set is for you to " +
 			"know. Neither the binary, nor the crate's source, nor what was compiled into it was checked: " +
-			"cargo zkp verify --binary does all that.", Steps: c.steps[:]}
-	c.trusted(a, e.Proof.Program, logged.Checkpoint)
+			"cargo zkp verify --binary does all that. " + oneChecksum(r) + notTold, Steps: c.steps[:]}
+	c.trusted(a, r.Program)
 	a.Facts = append([]Fact{
-		{"Crate", s.Name + " " + s.Version}, {"Registry", s.Registry}, {"SHA-256 of the .crate", fmt.Sprintf("%x", s.SHA256)},
+		{"Crate", r.Name + " " + r.Version}, {"Registry", r.Registry}, {"SHA-256 of the .crate", fmt.Sprintf("%x", r.SHA256)},
 		{"Binary", claim.Binary + " for " + claim.Target}, {"SHA-256 of the binary", fmt.Sprintf("%x", claim.Artifact)},
 		{"Builder", who}, {"Root of the set", fmt.Sprintf("%x", claim.Root)},
-	}, c.where(p.Index, logged.Checkpoint, e.Proof.Program)...)
+	}, c.where(r)...)
 	return a, nil
 }
 

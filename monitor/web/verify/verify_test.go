@@ -35,9 +35,14 @@ func newWorld() *world {
 func (w *world) question(e *entry.Entry) *verify.Question {
 	w.log.Add(testlog.Must(e.Marshal()))
 	n := w.log.Tree.Size()
-	return &verify.Question{Bundle: w.log.Tree.Bundle(n-1, n, w.log.Sign(w.log.Tree, n, w.log.Witnesses...)),
+	return &verify.Question{Bundle: w.bundle(n-2, n),
 		Trust: string(w.log.Trust("https://log.example/")), Programs: string(testlog.Must(w.solo.Program().Marshal())),
 		Registry: e.Subject.Registry, Name: e.Subject.Name, Version: e.Subject.Version}
+}
+
+// bundle is that of an entry among the first size, cosigned by all witnesses.
+func (w *world) bundle(i, size int64) []byte {
+	return w.log.Tree.Bundle(i, size, w.log.Sign(w.log.Tree, size, w.log.Witnesses...))
 }
 
 // hello is the claim of testdata about hello-proof 0.1.0, which is true, proven with the world's key.
@@ -62,8 +67,10 @@ func TestTheAnswerSaysWhatWasChecked(t *testing.T) {
 		step   string // "STATE WORDS" of one step
 	}{
 		"the bundle alone": {nil, verify.Logged, false, "the crate's files were not checked", "not checked The .crate's files"},
-		"the crate":        {func(q *verify.Question) { q.Crate = raw }, verify.Verified, false, "Verified by your browser", "ok The .crate's files"},
-		"the opening":      {func(q *verify.Question) { q.Crate, q.Opening = raw, opened }, verify.Verified, false, "By SHA-1 alone", "ok Git's own objects"},
+		"the one checksum": {nil, verify.Logged, false, "log.example/1 holds one checksum for hello-proof 0.1.0, as of 2026-09-01T12:00:00Z.",
+			"ok The tree ends in a seal"},
+		"the crate":   {func(q *verify.Question) { q.Crate = raw }, verify.Verified, false, "Verified by your browser", "ok The .crate's files"},
+		"the opening": {func(q *verify.Question) { q.Crate, q.Opening = raw, opened }, verify.Verified, false, "By SHA-1 alone", "ok Git's own objects"},
 		"an opening without the crate": {func(q *verify.Question) { q.Opening = opened }, verify.Logged, false, "were not checked",
 			"not checked Git's own objects"},
 		"a broken opening": {func(q *verify.Question) { q.Crate, q.Opening = raw, opened[1:] }, verify.Refused, false, "the opening shows nothing",
@@ -150,6 +157,29 @@ func TestWhatALogShouldNotHaveTakenIsRefused(t *testing.T) {
 	holds(t, "unproven, with the crate", verify.Check(q), verify.Refused, false, "files do not match the claim", "failed The .crate's files")
 }
 
+// TestWhatTheSealedIndexDoesNotShowIsRefused: whoever cosigned it.
+func TestWhatTheSealedIndexDoesNotShowIsRefused(t *testing.T) {
+	w := newWorld()
+	q := w.question(w.hello(t))
+	const sealed = "failed The tree ends in a seal"
+
+	void := w.hello(t)
+	void.Subject.SHA256[0] ^= 1
+	holds(t, "void", verify.Check(w.question(void)), verify.Refused, false, "by entry 0, which was first", sealed)
+
+	w.log.Tree.Append([]byte("no seal"))
+	n := w.log.Tree.Size()
+	q.Bundle = w.bundle(0, n)
+	holds(t, "unsealed", verify.Check(q), verify.Refused, false, "the tree does not end in a seal: leaf 4 is none at all", sealed)
+	w.log.Tree.SealAs(w.log.Tree.Map(0).Root())
+	q.Bundle = w.bundle(0, n+1)
+	holds(t, "another root", verify.Check(q), verify.Refused, false, "what the log's index holds for hello-proof 0.1.0", sealed)
+	w.log.Tree.Omit(0)
+	w.log.Tree.SealAs(w.log.Tree.Map(n + 1).Root())
+	q.Bundle = w.bundle(0, n+2)
+	holds(t, "left out", verify.Check(q), verify.Refused, false, "hello-proof 0.1.0", sealed)
+}
+
 // TestABuildersWordIsNoMoreThanThat: it is logged, cosigned, and a member's.
 func TestABuildersWordIsNoMoreThanThat(t *testing.T) {
 	w := newWorld()
@@ -187,12 +217,12 @@ func FuzzCheck(f *testing.F) {
 		if a.State == verify.Refused {
 			return
 		}
-		p, err := client.ParseProof(bundle)
+		b, err := client.ParseBundle(bundle)
 		if err != nil {
 			t.Fatal(err)
 		}
 		// Another process has made another proof of the same.
-		got, want := testlog.Must(entry.Parse(p.Extra)), w.hello(t)
+		got, want := testlog.Must(entry.Parse(b.Entry)), w.hello(t)
 		if got.Subject != want.Subject || !reflect.DeepEqual(got.Claim, want.Claim) {
 			t.Errorf("another entry is %s: %q", a.State, bundle)
 		}
