@@ -32,7 +32,7 @@ const maxKeyFile = 16 << 10
 
 // ErrKeyPermissions is wrapped by the error for a key file that others than
 // its owner may read.
-var ErrKeyPermissions = errors.New("key file is readable by others")
+var ErrKeyPermissions = errors.New("secret file is readable by others")
 
 // GenerateKey writes a new Ed25519 key to path: PKCS#8 in PEM, mode 0600,
 // synced to disk. It never overwrites a file.
@@ -203,22 +203,22 @@ func supported(key crypto.PrivateKey) (crypto.Signer, bool) {
 func ReadKeyFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("key file: %w", err)
+		return nil, fmt.Errorf("secret file: %w", err)
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return nil, fmt.Errorf("key file: %w", err)
+		return nil, fmt.Errorf("secret file: %w", err)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("key file %s is not a regular file", path)
+		return nil, fmt.Errorf("secret file %s is not a regular file", path)
 	}
 	if perm := info.Mode().Perm(); perm&0o077 != 0 {
 		return nil, fmt.Errorf("%w: %s has mode %04o; run: chmod 600 %s", ErrKeyPermissions, path, perm, path)
 	}
 	text, err := durable.ReadAll(f, maxKeyFile)
 	if err != nil {
-		return nil, fmt.Errorf("key file %s: %w", path, err)
+		return nil, fmt.Errorf("secret file %s: %w", path, err)
 	}
 	return text, nil
 }

@@ -10,12 +10,51 @@ import (
 	"cratelog/build/membership"
 	"cratelog/client"
 	"cratelog/entry"
+	"cratelog/index"
 )
 
-// Log is what a builder asks of a log: *client.Log.
+// Log is what a builder asks of a log: *Shown.
 type Log interface {
 	// Builds returns all published build claims about a crate version.
 	Builds(ctx context.Context, s entry.Subject) ([]client.BuildRow, error)
+}
+
+// Shown is a log that has to show that what it says is all, and how fresh that is.
+type Shown struct {
+	Log    *client.Log
+	Policy *client.Policy // with which it is believed
+	Rules  client.Rules   // MaxAge, Now and AllowNoWitnesses count
+}
+
+// Builds returns all build claims that the log's index has of a crate version, in the order of the log. Errors are
+// those of client.Log.Everything.
+func (s *Shown) Builds(ctx context.Context, of entry.Subject) ([]client.BuildRow, error) {
+	all, err := s.Log.Everything(ctx, s.Policy, s.Rules, index.VersionPrefix(of.Registry, of.Name, of.Version))
+	if err != nil {
+		return nil, err
+	}
+	rows := []client.BuildRow{}
+	for _, one := range all.Entries {
+		row, ok, err := rowOf(one.Index, one.Entry)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			rows = append(rows, row)
+		}
+	}
+	return rows, nil
+}
+
+// rowOf returns what an entry says of a build, if it does.
+func rowOf(i uint64, e *entry.Entry) (row client.BuildRow, ok bool, err error) {
+	b, ok := e.Claim.(*entry.Build)
+	if !ok {
+		return row, false, nil
+	}
+	request, err := b.Request(e.Subject)
+	return client.BuildRow{Index: i, Program: e.Proof.Program, Binary: b.Binary, Target: b.Target, Artifact: b.Artifact,
+		Compiled: b.Compiled, Request: request, Result: b.Result(), Root: b.Root, Tag: b.Tag}, true, err
 }
 
 // ContradictionError: the key has attested another result of this request. Nothing was attested.
@@ -98,7 +137,7 @@ type Attestation struct {
 
 	Keys *membership.Keys // of the program, for a hidden set
 
-	// Rows are all that the log has about the subject. Without them, Offline must be set: then only
+	// Rows are all that the log has about the subject, as Shown returns them. Without them, Offline must be set: then only
 	// the journal keeps the key from contradicting itself.
 	Rows    []client.BuildRow
 	Offline bool

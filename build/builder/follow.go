@@ -65,13 +65,16 @@ func (f *Follower) Programs(ctx context.Context) ([]Program, error) {
 	return listed(f.Dir)
 }
 
-// checkpoint returns a log's latest checkpoint, if the policy believes it.
+// checkpoint returns a log's latest checkpoint, if the policy believes it, and its tree ends in a seal or is empty.
 func checkpoint(ctx context.Context, log *client.Log, policy *client.Policy) (client.Checkpoint, error) {
 	signed, err := log.Checkpoint(ctx)
 	if err != nil {
 		return client.Checkpoint{}, fmt.Errorf("reading the log at %s: %w", log.URL, err)
 	}
 	c, err := policy.CheckCheckpoint(signed)
+	if err == nil {
+		err = log.Tiles(c).Sealed(ctx)
+	}
 	if err != nil {
 		return client.Checkpoint{}, fmt.Errorf("reading the log at %s: %w", log.URL, err)
 	}
@@ -113,16 +116,11 @@ func AllBuilds(ctx context.Context, log *client.Log, policy *client.Policy, f fu
 		return 0, err
 	}
 	return c.Size, walk(ctx, log, c, 0, c.Size, func(index uint64, e *entry.Entry) error {
-		b, ok := e.Claim.(*entry.Build)
-		if !ok {
-			return nil
-		}
-		request, err := b.Request(e.Subject)
-		if err != nil {
+		row, ok, err := rowOf(index, e)
+		if err != nil || !ok {
 			return err
 		}
-		return f(Said{e.Subject, client.BuildRow{Index: index, Program: e.Proof.Program, Binary: b.Binary, Target: b.Target,
-			Artifact: b.Artifact, Compiled: b.Compiled, Request: request, Result: b.Result(), Root: b.Root, Tag: b.Tag}})
+		return f(Said{e.Subject, row})
 	})
 }
 

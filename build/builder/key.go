@@ -115,18 +115,13 @@ func Open(path string) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	if k.lock, err = os.OpenFile(path+LockExt, os.O_CREATE|os.O_RDWR, 0o600); err != nil {
-		return nil, fmt.Errorf("locking the key: %w", err)
-	}
-	held, err := flock.Try(k.lock)
-	if err == nil && held {
-		err = fmt.Errorf("the key %s is in use by another process; two at a time could contradict each other: "+
+	if k.lock, err = flock.Take(path + LockExt); errors.Is(err, flock.ErrHeld) {
+		return nil, fmt.Errorf("the key %s is in use by another process; two at a time could contradict each other: "+
 			"wait for it, or stop it", path)
+	} else if err != nil {
+		return nil, err
 	}
-	if err == nil {
-		k.journal, err = readJournal(path+JournalExt, k.ID())
-	}
-	if err != nil {
+	if k.journal, err = readJournal(path+JournalExt, k.ID()); err != nil {
 		k.lock.Close()
 		return nil, err
 	}

@@ -288,9 +288,6 @@ func (c *Config) attest(ctx context.Context, p Program, dir string) (*entry.Entr
 	if err != nil {
 		return nil, nil, fmt.Errorf("asking the log what it has: %w", err)
 	}
-	if rows == nil {
-		rows = []client.BuildRow{}
-	}
 	e, err := c.Key.Attest(ctx, Attestation{Set: c.Set, Subject: b.Subject, Claim: b.Claim, List: b.List, Keys: c.Keys,
 		Rows: rows})
 	if err != nil {

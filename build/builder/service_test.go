@@ -33,7 +33,7 @@ type world struct {
 }
 
 func (w *world) Builds(context.Context, entry.Subject) ([]client.BuildRow, error) {
-	return w.rows, w.down
+	return append([]client.BuildRow{}, w.rows...), w.down
 }
 
 func (w *world) rebuild(_ context.Context, p Program, dir string) (*Built, error) {

@@ -144,16 +144,10 @@ func (r *Runner) Run(ctx context.Context) (*Report, error) {
 }
 
 func lockDir(dir string) (unlock func(), err error) {
-	f, err := os.OpenFile(filepath.Join(dir, ".lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	held, err := flock.Try(f)
-	if held {
-		err = fmt.Errorf("%s: %w; wait for it, or name another directory with --dir", dir, ErrBusy)
-	}
-	if err != nil {
-		f.Close()
+	f, err := flock.Take(filepath.Join(dir, ".lock"))
+	if errors.Is(err, flock.ErrHeld) {
+		return nil, fmt.Errorf("%s: %w; wait for it, or name another directory with --dir", dir, ErrBusy)
+	} else if err != nil {
 		return nil, err
 	}
 	return func() { f.Close() }, nil

@@ -43,7 +43,7 @@ func (r *Runner) logged(ctx context.Context, it *item, raw []byte) (done bool, e
 		return false, fmt.Errorf("what the log at %s answers is no bundle: %w", r.cfg.Log.URL, err)
 	case e.Subject.SHA256 != *it.Checksum:
 		return false, &refusal{Other, fmt.Errorf("the log holds another .crate of this version, with SHA-256 %x, and a version "+
-			"is logged once: one of the two is not what the registry has for everybody", e.Subject.SHA256)}
+			"has one checksum in a log: one of the two is not what the registry has for everybody", e.Subject.SHA256)}
 	case e.Subject.Name != it.Name || e.Subject.Version != it.Version || e.Subject.Registry != it.said.Registry:
 		return false, fmt.Errorf("the log at %s answers with a bundle of another crate", r.cfg.Log.URL)
 	}
@@ -72,11 +72,7 @@ func (r *Runner) asks(it *item) bool {
 
 // bundled returns the entry of a bundle. Nothing of it was verified.
 func bundled(bundle []byte) (*entry.Entry, *entry.Source, error) {
-	p, err := client.ParseProof(bundle)
-	if err != nil {
-		return nil, nil, err
-	}
-	e, err := entry.Parse(p.Extra)
+	_, e, err := client.UnverifiedEntry(bundle)
 	if err != nil {
 		return nil, nil, err
 	}

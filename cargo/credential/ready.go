@@ -28,7 +28,7 @@ func (l *Logged) ready(ctx context.Context, u Upload, logs []*client.Log) (origi
 	for _, log := range logs {
 		signed, err := log.Checkpoint(ctx)
 		if err == nil {
-			origin, err = l.Reader.backed(signed)
+			origin, err = l.Reader.backed(ctx, log, signed)
 		}
 		if err == nil {
 			err = l.Reader.Ended(ctx, log)
@@ -44,8 +44,8 @@ func (l *Logged) ready(ctx context.Context, u Upload, logs []*client.Log) (origi
 	return "", errors.Join(why...)
 }
 
-// backed checks a checkpoint of a log that the reader holds to take only what the registry lists.
-func (r *Reader) backed(signed []byte) (origin string, err error) {
+// backed checks a checkpoint of a log, and its seal, that the reader holds to take only what the registry lists.
+func (r *Reader) backed(ctx context.Context, log *client.Log, signed []byte) (origin string, err error) {
 	for _, t := range r.policy.Trust {
 		c, checked := t.Policy.CheckCheckpointRules(signed, client.Rules{MaxAge: r.policy.MaxAge, Now: time.Now(),
 			AllowNoWitnesses: r.policy.Development})
@@ -53,7 +53,7 @@ func (r *Reader) backed(signed []byte) (origin string, err error) {
 		case checked != nil:
 			err = checked
 		case r.policy.RegistryBacked(c.Origin):
-			return c.Origin, nil
+			return c.Origin, log.Tiles(c).Sealed(ctx)
 		default:
 			return "", fmt.Errorf("it is %s, which the policy does not call registry-backed: it takes entries before the upload",
 				c.Origin)

@@ -124,9 +124,11 @@ func (l *Logged) Check(ctx context.Context, u Upload) error {
 		b, err := log.Bundle(ctx, l.Reader.policy.QueryFor(u.pkg()))
 		switch {
 		case errors.Is(err, client.ErrNotLogged):
-			why = append(why, fmt.Sprintf("the log at %s has no entry for %s %s", log.URL, u.Name, u.Version))
-			without = append(without, log)
-			continue
+			if err = l.Reader.checker.Missing(ctx, log, u.pkg(), u.SHA256); errors.Is(err, client.ErrNotLogged) {
+				why = append(why, verdict.Explain(err).Message)
+				without = append(without, log)
+				continue
+			}
 		case err == nil:
 			err = l.matches(ctx, b, u, log)
 		}
@@ -168,8 +170,8 @@ func (l *Logged) matches(ctx context.Context, bundle []byte, u Upload, from *cli
 		return fmt.Errorf("it is about %s %s", r.Name, r.Version)
 	}
 	if r.SHA256 != u.SHA256 {
-		return fmt.Errorf("it is about another .crate of this version, with SHA-256 %x, made of commit %x; a version is "+
-			"logged once: check that commit out and publish it, or a new version", r.SHA256, r.Commit)
+		return fmt.Errorf("it is about another .crate of this version, with SHA-256 %x, made of commit %x; a version has "+
+			"one checksum in a log: check that commit out and publish it, or a new version", r.SHA256, r.Commit)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package credential
 
 import (
 	"bytes"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"cratelog/cargo/policy"
+	"cratelog/client"
 	"cratelog/internal/fixture"
 	"cratelog/internal/outcome"
 	"cratelog/internal/testlog"
@@ -41,7 +43,7 @@ func TestAPublishersOwnOpeningCounts(t *testing.T) {
 	p, err := policy.Load(settings, "")
 	fatalIf(t, err)
 	l.Add(testlog.Must(fixture.Entry(t, "hello-proof-0.1.0").Marshal()))
-	bundle := l.Tree.Bundle(0, 1, l.Sign(l.Tree, 1, l.Witnesses...))
+	bundle := l.Tree.Bundle(0, 2, l.Sign(l.Tree, 2, l.Witnesses...))
 	raw, opened := fixture.Crate(t, "hello-proof", "0.1.0"), fixture.Read(t, "hello-proof-0.1.0.opening")
 	pkg := policy.Package{Name: "hello-proof", Version: "0.1.0"}
 
@@ -74,5 +76,28 @@ func TestAPublishersOwnOpeningCounts(t *testing.T) {
 				t.Errorf("the log was asked %d times", asked)
 			}
 		})
+	}
+}
+
+// TestALogThatIsToTakeACrateSealsItsTree: else nobody believes it afterwards.
+func TestALogThatIsToTakeACrateSealsItsTree(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("XDG_STATE_HOME", filepath.Join(dir, "state"))
+	t.Setenv("XDG_CACHE_HOME", filepath.Join(dir, "cache"))
+	l := testlog.New("log.example/backed", 1, time.Now)
+	server := httptest.NewServer(l)
+	t.Cleanup(server.Close)
+	write(t, filepath.Join(dir, "log.policy"), string(l.Trust(server.URL)))
+	settings := filepath.Join(dir, policy.FileName)
+	write(t, settings, "version = 1\ntrust = [\"log.policy\"]\nregistry-backed = [\"log.example/backed\"]\n")
+	r, err := NewReader(testlog.Must(policy.Load(settings, "")))
+	fatalIf(t, err)
+	l.Add([]byte("leaf"))
+	for size, sealed := range []bool{0: true, 1: false, 2: true} {
+		signed := l.ServeSigned(l.Tree, int64(size), l.Witnesses...)
+		_, err := r.backed(t.Context(), &client.Log{URL: server.URL}, signed)
+		if (err == nil) != sealed || !sealed && !errors.Is(err, client.ErrSeal) {
+			t.Errorf("a tree of %d leaves: %v", size, err)
+		}
 	}
 }

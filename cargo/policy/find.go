@@ -41,12 +41,17 @@ func (p *Policy) NoTrust() string {
 
 // Register registers the options that every command line has about whom to believe.
 func (p *Place) Register(fs *flag.FlagSet) {
+	p.RegisterTrust(fs)
+	fs.BoolVar(&p.Development, "development", false, "accept proofs made with UNSAFE development keys, "+
+		"which anyone can forge")
+}
+
+// RegisterTrust registers --policy and --trust.
+func (p *Place) RegisterTrust(fs *flag.FlagSet) {
 	fs.StringVar(&p.Flag, "policy", "", "`FILE` that says what must be proven and whom to believe "+
 		"(default: the nearest zkp.toml)")
 	fs.Func("trust", "`FILE` of logs and witnesses to believe, a C2SP tlog-policy, instead of those "+
 		"that the policy names; may be repeated", AppendTo(&p.Trust))
-	fs.BoolVar(&p.Development, "development", false, "accept proofs made with UNSAFE development keys, "+
-		"which anyone can forge")
 }
 
 // AppendTo is what flag.FlagSet.Func calls for an option that may be repeated.

@@ -43,7 +43,7 @@ func TestALogThatForkedIsNotPublishedWith(t *testing.T) {
 	forked := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write(fork) }))
 	defer forked.Close()
 	fatalIf(t, os.Remove(s.kept("0.1.1", credential.ExtBundle)))
-	s.refused(func(c *Config) { c.LogOnly, c.Log = true, forked.URL }, "signed two trees", "both of 2 entries")
+	s.refused(func(c *Config) { c.LogOnly, c.Log = true, forked.URL }, "signed two trees", "both of 4 entries")
 	if len(evidence()) != 1 {
 		t.Fatalf("evidence: %q", evidence())
 	}
@@ -91,15 +91,16 @@ func TestWhatCannotBeComparedIsNotRefused(t *testing.T) {
 	s.mustRun(logOnly)
 }
 
-// fork returns the first bundle under a tree of the entries of all bundles, in this order,
+// fork returns the first bundle under a tree of the entries of all bundles, in this order, each sealed,
 // signed by the log and all witnesses.
 func (s *site) fork(bundles ...[]byte) []byte {
 	s.t.Helper()
 	tree := testlog.NewTree()
 	for _, b := range bundles {
-		p, err := client.ParseProof(b)
+		p, err := client.ParseBundle(b)
 		fatalIf(s.t, err)
-		tree.Append(p.Extra)
+		tree.Append(p.Entry)
+		tree.Seal()
 	}
 	signers := []note.Signer{s.world.Signer}
 	for i, w := range s.world.Witnesses {

@@ -93,7 +93,7 @@ func (r *run) tokenForEvidence(ctx context.Context) (token string, err error) {
 
 // handOne hands in the bundle and the opening of one crate.
 func (r *run) handOne(ctx context.Context, to *registry.Evidence, j *job, token string) error {
-	p, e, err := openBundle(j.bundle)
+	p, e, err := client.UnverifiedEntry(j.bundle)
 	if err != nil {
 		return err
 	}
@@ -133,7 +133,7 @@ func (r *run) handOne(ctx context.Context, to *registry.Evidence, j *job, token 
 
 // standsFor says that the registry has a bundle of the same entry under a later checkpoint, which the
 // publisher's policy believes.
-func (r *run) standsFor(ctx context.Context, j *job, there []byte, ours *client.Proof) bool {
+func (r *run) standsFor(ctx context.Context, j *job, there []byte, ours *client.Bundle) bool {
 	if r.reader == nil {
 		return false
 	}

@@ -102,7 +102,7 @@ func TestALogThatIsNotWhatThePolicyCallsItIsNamed(t *testing.T) {
 		"warning: the policy calls the log publish.example/log registry-backed, and it has taken hello-publish v0.1.0")
 	s.uploads(1)
 	s.release("0.2.0")
-	inOrderOf(t, s.mustRun(), "Order log, then upload; no policy calls the log registry-backed", "Logged hello-publish v0.2.0 as entry 1")
+	inOrderOf(t, s.mustRun(), "Order log, then upload; no policy calls the log registry-backed", "Logged hello-publish v0.2.0 as entry 2")
 }
 
 // TestAnEndBetweenUploadAndLogLosesNothing, whatever is left on the disk.

@@ -54,7 +54,7 @@ func TestAVersionThatStandsForOtherBytesIsRefusedBeforeAnythingIsProved(t *testi
 	made, commit := s.forger.made, s.git(s.dir, "rev-parse", "HEAD")
 	s.write(filepath.Join(s.dir, "src", "lib.rs"), "pub fn other() {}\n")
 	s.push()
-	s.refused(nothing, "the log at", "an entry for this version already", "about another .crate", "a version is logged once: publish those bytes, or a new version",
+	s.refused(nothing, "the log at", "an entry for this version already", "about another .crate", "a version has one checksum in a log: publish those bytes, or a new version",
 		"what is logged was made of commit "+commit, "git checkout "+commit)
 
 	s.release("0.2.0")
@@ -86,7 +86,7 @@ func TestADryRunGoesOnWithWhatIsPublishedAlready(t *testing.T) {
 	}
 }
 
-// TestNothingIsLoggedThatCannotBeUploaded: a version is logged once.
+// TestNothingIsLoggedThatCannotBeUploaded: the first entry of a version fixes its checksum.
 func TestNothingIsLoggedThatCannotBeUploaded(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it has cargo package many times")

@@ -60,9 +60,8 @@ func Submit(ctx context.Context, log *client.Log, s Submission) ([]byte, error) 
 	case refused.Status == http.StatusTooManyRequests || refused.Status >= 500:
 		return nil, fmt.Errorf("%w\nnothing is lost: run the same command again later", err)
 	case refused.Status == http.StatusConflict:
-		why := fmt.Sprintf("the log holds another .crate of this version, as entry %d, and a version is "+
-			"logged once: publish those bytes, or a new version", refused.Index)
-		if _, e, err := openBundle(refused.Bundle); err == nil {
+		why := "publish the bytes that are logged, or a new version"
+		if _, e, err := client.UnverifiedEntry(refused.Bundle); err == nil {
 			why = (&StandingError{e, why}).Error()
 		}
 		return nil, outcome.Refusef("%w\n%s", refused, why)
@@ -93,14 +92,14 @@ func (e *StandingError) Error() string {
 // CheckAnswer checks that a bundle is about the same subject and claim as an entry, and
 // returns it with its own entry, whose proof may be another. Whether log and witnesses really
 // signed it is for a policy to say. A bundle of another entry is a *StandingError.
-func CheckAnswer(want *entry.Entry, bundle []byte) (*client.Proof, *entry.Entry, error) {
-	p, e, err := openBundle(bundle)
+func CheckAnswer(want *entry.Entry, bundle []byte) (*client.Bundle, *entry.Entry, error) {
+	p, e, err := client.UnverifiedEntry(bundle)
 	if err != nil {
 		return nil, nil, err
 	}
 	if e.Subject != want.Subject {
 		return nil, nil, &StandingError{e, fmt.Sprintf("it is about another .crate, with SHA-256 %x, and not %x\n"+
-			"a version is logged once: publish those bytes, or a new version", e.Subject.SHA256, want.Subject.SHA256)}
+			"a version has one checksum in a log: publish those bytes, or a new version", e.Subject.SHA256, want.Subject.SHA256)}
 	}
 	if same, err := sameStatement(e, want); err != nil {
 		return nil, nil, err
@@ -108,15 +107,6 @@ func CheckAnswer(want *entry.Entry, bundle []byte) (*client.Proof, *entry.Entry,
 		return nil, nil, &StandingError{e, "it makes another claim about the same .crate"}
 	}
 	return p, e, nil
-}
-
-func openBundle(bundle []byte) (*client.Proof, *entry.Entry, error) {
-	p, err := client.ParseProof(bundle)
-	if err != nil {
-		return nil, nil, err
-	}
-	e, err := entry.Parse(p.Extra)
-	return p, e, err
 }
 
 // sameStatement says whether two entries have one identity: the same subject and

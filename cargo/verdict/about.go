@@ -3,6 +3,10 @@ package verdict
 // abouts say of each reason what happened, as docs/cargo.md does.
 var abouts = map[string]string{
 	"not-logged":           "no log that is trusted has an entry for this version",
+	"no-claim":             "the log holds the version, and no claim about it that the policy counts",
+	"withheld":             "a log says that it has no entry, and does not show it",
+	"void":                 "the log holds another checksum for the version, by an entry that was first",
+	"no-seal":              "the log does not show what else it holds: its tree ends in no valid seal",
 	"another-crate":        "the `.crate` is not the one that the entry, or the lock file, names",
 	"source-tampered":      "what cargo would unpack or build is not what the lock file names",
 	"index-differs":        "the registry's index names other dependencies or features than the proven `Cargo.toml`",

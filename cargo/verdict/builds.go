@@ -287,6 +287,8 @@ func (v *builds) listen(context.Context) error {
 		}
 		v.said = append(v.said, s)
 	}
+	v.note(len(v.seen.Elsewhere) > 0, "%s about the same .crate under another name or registry: they do not count",
+		entriesAre(len(v.seen.Elsewhere)))
 	v.note(late > 0, "%s at or behind the index %d, where the policy ends the set %s: they do not count",
 		entriesStand(late), v.p.Until, v.p.Set.Name)
 	v.note(unknown > 0, "%s under a program that the policy does not accept: they do not count", entriesStand(unknown))
@@ -502,13 +504,20 @@ func rank(o Other) int {
 
 // settle compares the checkpoint with what the log showed before.
 func (v *builds) settle(ctx context.Context) error {
-	var out Verdict
 	s := v.seen.Subject
-	it := &item{c: v.c, verdict: &out, state: holding, want: Want{Name: s.Name, Version: s.Version},
-		result: &client.Result{Checkpoint: v.seen.Checkpoint}}
-	v.c.heads.settle(ctx, []*item{it})
+	out := v.c.settled(ctx, Want{Name: s.Name, Version: s.Version}, v.seen.Checkpoint)
 	v.out.Notes, v.unchecked = append(v.out.Notes, out.Notes...), out.Status == Unchecked && out.Err != nil
 	return out.Err
+}
+
+// settled compares checkpoints, which are verified, of one log with what that showed before, and with each other.
+func (c *Checker) settled(ctx context.Context, w Want, all ...client.Checkpoint) (v Verdict) {
+	var items []*item
+	for _, at := range all {
+		items = append(items, &item{c: c, verdict: &v, state: holding, want: w, result: &client.Result{Checkpoint: at}})
+	}
+	c.heads.settle(ctx, items)
+	return v
 }
 
 // compile verifies the source of the crate, and of what was compiled into it.
@@ -617,11 +626,7 @@ func locked(lock *cargo.Lock, list build.List) error {
 
 // chosen says whether the commit's own lock file chose the versions; if not, it notes why.
 func (v *builds) chosen(own Verdict) (bool, error) {
-	p, err := client.ParseProof(own.Bundle)
-	if err != nil {
-		return false, err
-	}
-	e, err := entry.Parse(p.Extra)
+	_, e, err := client.UnverifiedEntry(own.Bundle)
 	if err != nil {
 		return false, err
 	}
@@ -844,16 +849,13 @@ func (b *Built) Says() (all []string) {
 		who = strings.Replace(names(b.Agree), ", by ", ": ", 1)
 	}
 	all = append(all, fmt.Sprintf("%d of %d of set %s say so%s", len(b.Agree), b.Of, b.Set, who))
-	asOf := "no witness tells when"
-	if !b.AsOf.IsZero() {
-		asOf = "as of " + b.AsOf.UTC().Format(time.RFC3339)
-	}
+	asOf := client.Checkpoint{Size: b.Size, Witnessed: b.AsOf}.AsOf()
 	same := func(o Other) bool { return o.Same }
 	switch {
 	case len(b.Dissent) == 0 && slices.ContainsFunc(b.Others, same):
-		all = append(all, fmt.Sprintf("this log says that nobody who counts has another result, %s (not proven)", asOf))
+		all = append(all, fmt.Sprintf("this log, %s, shows another result only of those who do not count", asOf))
 	case len(b.Dissent) == 0:
-		all = append(all, fmt.Sprintf("this log says it has no other result, %s (not proven)", asOf))
+		all = append(all, fmt.Sprintf("this log, %s, shows no other result", asOf))
 	default:
 		all = append(all, fmt.Sprintf("%d say otherwise, which the policy tolerates, %s: %x%s", len(b.Dissent),
 			asOf, b.Dissent[0].Artifact,

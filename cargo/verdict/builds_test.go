@@ -20,8 +20,7 @@ import (
 
 func TestABinaryOfThreeBuildersIsVerifiedOffline(t *testing.T) {
 	w := newWorkshop(t, options{})
-	b := w.says("3 of 5 of set rebuilders say so: b0, b1, b2", "this log says it has no other result, as of "+
-		"2026-09-01T12:00:00Z (not proven)",
+	b := w.says("3 of 5 of set rebuilders say so: b0, b1, b2", "this log, as of 2026-09-01T12:00:00Z, shows no other result",
 		"2 crates compiled, 2 proven", "!not:", "versions chosen by whoever packaged, not proven")
 	if len(b.Agree) != 3 || b.Claim.Artifact != w.binary || b.Subject != w.app || b.Facts == nil ||
 		!b.Compiled[1].Proven ||
@@ -72,10 +71,10 @@ func TestASetThatThePolicyDoesNotListIsNobody(t *testing.T) {
 	w.builds = append(w.builds, w.add(w.sign(namedSet(t, "more", 6), 5, nil)))
 	w.refuses(Violation, "too-few", "3 of 5")
 	w.policy("need = 3\n")
-	w.says("1 entry is of sets that the policy does not list: they do not count", "this log says it has no other result")
+	w.says("1 entry is of sets that the policy does not list: they do not count", "shows no other result")
 	// If it says otherwise the log does not hold "no other result".
 	w.builds = append(w.builds, w.add(w.sign(namedSet(t, "more", 6), 4, func(b *entry.Build) { b.Artifact = [32]byte{0xab} })))
-	b := w.says("this log says that nobody who counts has another result, as of ",
+	b := w.says("this log, as of 2026-09-01T12:00:00Z, shows another result only of those who do not count",
 		"the same build makes ab0000", "as 1 entry says of those who do not count")
 	if len(b.Others) != 1 || !b.Others[0].Same || b.Others[0].Listed || len(b.Dissent) > 0 {
 		t.Errorf("%+v", b.Others)
@@ -124,7 +123,8 @@ func TestADissentStops(t *testing.T) {
 		"same build makes another result: ab0000",
 		", by b3; the policy tolerates 0", "cargo zkp install does that by itself")
 	// Who made the same binary of other crates says otherwise as well.
-	w.builds = w.builds[:3]
+	w.unsay(3)
+	w.policy("need = 3\n")
 	w.say(4, func(b *entry.Build) { b.Compiled[0] ^= 1 })
 	w.refuses(Violation, "dissent", "another result: the same binary, of other crates")
 }
@@ -166,7 +166,7 @@ func TestAnotherToolchainOrEnvironmentIsAnotherBuild(t *testing.T) {
 	}
 	// Nor do builds with different toolchains add up.
 	w.policy(fmt.Sprintf("need = 4\ntoolchains = [\"%x\", \"%x\"]\n", [32]byte{1}, [32]byte{7}))
-	w.builds = w.builds[:3]
+	w.unsay(3)
 	w.say(3, func(b *entry.Build) { b.Toolchain = [32]byte{7} })
 	w.refuses(Violation, "too-few", "3 of 5")
 }
@@ -186,8 +186,8 @@ func TestARecipeHasOneSpelling(t *testing.T) {
 	} {
 		w.log.Tree.Append(other)
 		j := w.file()
-		p := testlog.Must(client.ParseProof(w.log.Tree.Bundle(w.log.Tree.Size()-1, w.log.Tree.Size(), j.Checkpoint)))
-		j.Builds = append(j.Builds, client.Part{Index: p.Index, Entry: p.Extra, Hashes: p.Hashes})
+		p := testlog.Must(client.ParseBundle(w.log.Tree.Bundle(w.log.Tree.Size()-1, w.log.Tree.Size(), j.Checkpoint)))
+		j.Builds = append(j.Builds, client.Part{Index: p.Index, Entry: p.Entry, Hashes: p.Hashes})
 		_, err := w.decide(j, w.binary, true)
 		notBuilt(t, err, Violation, "malformed-entry", fmt.Sprintf("entry %d", p.Index))
 		if err == nil {
@@ -234,11 +234,11 @@ func TestTheSourceOfTheCrateItselfIsAlwaysVerified(t *testing.T) {
 	w.policy("need = 3\nrequire-source = \"crate\"\n")
 	w.sources = w.sources[:2] // without app
 	w.refuses(Unchecked, "not-cached", "no bundle of app 1.0.0 is in the cache")
-	// A true claim about another .crate of that name is not one about this.
+	// A true claim about another .crate of that name is void.
 	w = newWorkshop(t, options{})
 	_, e := forged(t, "app", "1.0.0")
 	w.sources[2] = w.add(e)
-	w.refuses(Unchecked, "not-cached")
+	w.refuses(Violation, "void", "gives app 1.0.0 the SHA-256 ", "but in this log it has ", "which was first")
 }
 
 func TestAFalseSourceClaimIsNoProof(t *testing.T) {
@@ -283,7 +283,7 @@ func TestTheListIsTheBuildersAndTheLockFiles(t *testing.T) {
 
 func TestTheBuildersBuiltWithTheLockFileInTheCrate(t *testing.T) {
 	w := newWorkshop(t, options{})
-	w.builds = nil
+	w.unsay(0)
 	for i := range 3 {
 		w.say(i, func(b *entry.Build) { b.Lock[0] ^= 1 })
 	}
@@ -366,11 +366,10 @@ func TestNobodyIsBelievedWithoutASet(t *testing.T) {
 func TestAFileOfAForkIsRefused(t *testing.T) {
 	w := newWorkshop(t, options{})
 	w.says("3 of 5")
-	w.log.Tree = w.log.Tree.Fork(int64(len(w.leaves))).Grow(w.log.Tree.Size(), "other")
-	w.builds = w.builds[:0]
 	size := w.log.Tree.Size()
-	w.log.Tree = w.log.Tree.With(size-1, testlog.Must(w.sign(w.set, 0, nil).Marshal()))
-	w.builds = append(w.builds, size-1)
+	w.unsay(0)
+	w.log.Tree.Grow(size-2, "other")
+	w.say(0, nil)
 	w.policy2("need = 1\n")
 	w.refuses(Violation, "fork")
 }
@@ -410,14 +409,14 @@ func TestTagsOfAHiddenSetAreCountedAndOneIsTolerated(t *testing.T) {
 		w.checker.builds = believes{program}
 		return w.ask()
 	}
-	w.builds = nil
+	w.unsay(0)
 	for tag := range 3 {
 		hide(byte(tag), nil)
 	}
 	hide(2, nil) // again
 	b, err := ask("need = 3\n")
 	fatalIf(t, err)
-	saysAll(t, b, "3 of 50 of set quiet say so\n", "has no other result")
+	saysAll(t, b, "3 of 50 of set quiet say so\n", "shows no other result")
 	if !b.Hidden || b.Agree[0].Member != "" {
 		t.Errorf("%+v", b)
 	}
@@ -432,13 +431,13 @@ func TestTagsOfAHiddenSetAreCountedAndOneIsTolerated(t *testing.T) {
 	hide(1, other)
 	_, err = ask("need = 3\ntolerate = 1\n")
 	notBuilt(t, err, Violation, "dissent", "2 of 50", "and 2 say")
-	w.builds = w.builds[:4]
+	w.unsay(4)
 	hide(1, other)
 	_, err = ask("need = 3\ntolerate = 1\n")
 	notBuilt(t, err, Violation, "too-few", "2 of 50")
 	// A signature with a name is none of a hidden set, whatever a verifier thinks of it.
 	program = build.NamedProgram
-	w.builds = nil
+	w.unsay(0)
 	hide(0, nil)
 	_, err = ask("need = 1\n")
 	notBuilt(t, err, Violation, "proof", "is not signed as members of the hidden set quiet sign")

@@ -17,6 +17,7 @@ import (
 	"cratelog/cargo/policy"
 	"cratelog/client"
 	"cratelog/entry"
+	"cratelog/index"
 	"cratelog/internal/forge"
 	"cratelog/internal/testlog"
 )
@@ -42,6 +43,8 @@ type workshop struct {
 
 	builds, sources []int64 // indexes of what the file holds
 	checker         *Checker
+
+	meanwhile func(path string) // is called before the log answers; see serve
 }
 
 func builder(name string) ed25519.PrivateKey { return testlog.Ed25519(name) }
@@ -166,6 +169,13 @@ func (w *workshop) say(member int, change func(*entry.Build)) *entry.Entry {
 	return e
 }
 
+// unsay leaves the first n builds in the log, which is another log then: its readers must be new, too.
+func (w *workshop) unsay(n int) {
+	if len(w.builds) > n {
+		w.log.Tree, w.builds = w.log.Tree.Fork(w.builds[n]), w.builds[:n]
+	}
+}
+
 func (w *workshop) sign(s *build.Set, member int, change func(*entry.Build)) *entry.Entry {
 	w.t.Helper()
 	claim := w.claim
@@ -198,19 +208,22 @@ func (w *workshop) policyOf(s *build.Set, top, lines string) {
 
 // file joins what the file holds under one checkpoint.
 func (w *workshop) file() *client.Joined {
-	size := w.log.Tree.Size()
-	j := &client.Joined{Checkpoint: w.log.Sign(w.log.Tree, size, w.log.Witnesses...), List: w.list.Marshal(),
-		Lock: w.commitLock}
-	part := func(i int64) client.Part {
-		p := testlog.Must(client.ParseProof(w.log.Tree.Bundle(i, size, j.Checkpoint)))
-		return client.Part{Index: p.Index, Entry: p.Extra, Hashes: p.Hashes}
+	t := w.log.Tree
+	t.Seal()
+	j := &client.Joined{Checkpoint: w.log.Sign(t, t.Size(), w.log.Witnesses...), List: w.list.Marshal(), Lock: w.commitLock}
+	bundle := func(i int64) *client.Bundle {
+		return testlog.Must(client.ParseBundle(t.Bundle(i, t.Size(), j.Checkpoint)))
 	}
 	for _, i := range w.builds {
-		j.Builds = append(j.Builds, part(i))
+		b := bundle(i)
+		j.Builds, j.Seal, j.Version = append(j.Builds, client.Part{Index: b.Index, Entry: b.Entry, Hashes: b.Hashes}), b.Seal, b.Version
 	}
 	for _, i := range w.sources {
-		j.Sources = append(j.Sources, part(i))
+		b := bundle(i)
+		j.Sources = append(j.Sources, client.Part{Index: b.Index, Entry: b.Entry, Hashes: b.Hashes, Version: b.Version})
 	}
+	under := index.BinaryPrefix(w.app.SHA256, w.claim.Binary, w.claim.Target)
+	_, j.Complete = t.Map(t.Size() - 1).Prefix(under)
 	return j
 }
 

@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -51,7 +52,7 @@ func originName(origin string) string { return fmt.Sprintf("%x", sha256.Sum256([
 // will refuse the bundle in its own words; nil if there is none at all. Nothing of the
 // bundle is verified.
 func (c *Checker) sourceOf(bundle []byte) *source {
-	if p, err := client.ParseProof(bundle); err == nil {
+	if p, err := client.ParseBundle(bundle); err == nil {
 		if s := c.heads.sources[client.Origin(p.Checkpoint)]; s != nil {
 			return s
 		}
@@ -75,7 +76,7 @@ func (c *Checker) Fetch(ctx context.Context, name, version string) ([]byte, *cli
 		if from.cached != c.cfg.Offline || from.place != nil {
 			continue
 		}
-		b, err := c.bundle(ctx, from, it.want, links)
+		b, err := c.bundle(ctx, from, it.want, it.rules, links)
 		if err == nil {
 			return b, from.source.log, nil
 		}
@@ -85,6 +86,73 @@ func (c *Checker) Fetch(ctx context.Context, name, version string) ([]byte, *cli
 	}
 	it.decide(it.judge())
 	return nil, nil, c.explained(it.verdict)
+}
+
+// Missing has a log, of the policy or not, show that it holds no bundle that QueryFor a package asks for, once it has
+// said so. sum is that of the .crate, zero if it is not known. The error is a *Error, and never nil.
+func (c *Checker) Missing(ctx context.Context, log *client.Log, p policy.Package, sum [32]byte) error {
+	rules := c.cfg.Policy.RulesFor(p, c.cfg.Now())
+	w := Want{Name: p.Name, Version: p.Version, Demand: policy.Demand{Package: p}}
+	err := noLog(c.cfg.Policy)
+	for _, t := range c.cfg.Policy.Trust { // one of which may list the log
+		s := &source{origin: "at " + log.URL, log: log}
+		err = c.missing(ctx, log, t.Policy, c.cfg.Policy.QueryFor(p), rules)
+		var none *client.NotLoggedError
+		if errors.As(err, &none) {
+			s.origin = none.Held.Checkpoint.Origin
+			err = absent(w, sum, s, c.cfg.Policy, err)
+			break
+		} else if !errors.Is(err, client.ErrWithheld) {
+			err = unreachable(w, s, err)
+		}
+	}
+	e := Explain(err)
+	if e.Status = Unchecked; errors.Is(err, client.ErrNotLogged) || errors.Is(err, client.ErrSubject) {
+		e.Status = Violation
+	}
+	return e
+}
+
+// missing is client.Log.Missing, and what the log shows must be as of now.
+func (c *Checker) missing(ctx context.Context, log *client.Log, trust *client.Policy, q client.Query, rules client.Rules) error {
+	before, err := c.heads.newest(trust)
+	if err != nil {
+		return err
+	}
+	err = log.Missing(ctx, q, trust, rules)
+	if none := new(client.NotLoggedError); errors.As(err, &none) && !none.Held.Logged { // what it holds, it holds in every later tree
+		err = cmp.Or(before.outdated(none.Held.Checkpoint), err)
+	}
+	return err
+}
+
+// newest are the sizes of the newest trees that are remembered of logs, by origin.
+type newest map[string]int64
+
+// newest returns what is remembered of the logs of a trust file. It is to be called before a log is asked, as others
+// may remember a tree meanwhile.
+func (h *heads) newest(trust *client.Policy) (newest, error) {
+	all := newest{}
+	for _, l := range trust.Logs() {
+		sizes, err := h.state.Sizes(l.Origin)
+		if err != nil {
+			return nil, refuse(both(ErrState, err), "", "what the log %s showed before is not known: %v", l.Origin, err)
+		}
+		if len(sizes) > 0 {
+			all[l.Origin] = sizes[len(sizes)-1]
+		}
+	}
+	return all, nil
+}
+
+// outdated returns an error if a log has shown a larger tree before: then anything may have been logged since.
+func (n newest) outdated(at client.Checkpoint) error {
+	if at.Size >= n[at.Origin] {
+		return nil
+	}
+	return refuse(client.ErrWithheld, "Ask again; if it stays like this, tell the monitors",
+		"the log %s shows what it lacked in a tree of %d entries, %s, and has shown one of %d before", at.Origin, at.Size,
+		at.AsOf(), n[at.Origin])
 }
 
 // candidate is a place where a bundle may be.
@@ -122,8 +190,9 @@ var (
 	errNoURL   = errors.New("the trust file has no URL of it")
 )
 
-// bundle reads what a candidate has, unverified.
-func (c *Checker) bundle(ctx context.Context, from candidate, w Want, links *links) ([]byte, error) {
+// bundle reads what a candidate has, unverified. Where a log says that it has nothing, the error is what it shows for
+// that; see client.Log.Missing.
+func (c *Checker) bundle(ctx context.Context, from candidate, w Want, rules client.Rules, links *links) ([]byte, error) {
 	switch {
 	case from.beside && w.Bundle == "":
 		return nil, errNothing
@@ -146,7 +215,11 @@ func (c *Checker) bundle(ctx context.Context, from candidate, w Want, links *lin
 	if err := link.broken(); err != nil {
 		return nil, err
 	}
-	b, err := from.source.log.Bundle(ctx, c.cfg.Policy.QueryFor(w.pkg()))
+	q := c.cfg.Policy.QueryFor(w.pkg())
+	b, err := from.source.log.Bundle(ctx, q)
+	if errors.Is(err, client.ErrNotLogged) {
+		err = c.missing(ctx, from.source.log, from.source.trust.Policy.Of(from.source.origin), q, rules)
+	}
 	link.note(err)
 	return b, err
 }
@@ -166,9 +239,9 @@ func (c *Checker) Prefetch(ctx context.Context, name, version string) {
 		if from.cached || !c.mayAsk(w, from.source) {
 			continue
 		}
-		b, err := c.bundle(ctx, from, w, links)
+		rules := c.cfg.Policy.RulesFor(w.pkg(), c.cfg.Now())
+		b, err := c.bundle(ctx, from, w, rules, links)
 		if err == nil {
-			rules := c.cfg.Policy.RulesFor(w.pkg(), c.cfg.Now())
 			_, err = client.VerifyBundle(b, from.source.trust.Policy, &collector{proofs: c.proofs}, rules)
 		}
 		if err == nil {
@@ -248,7 +321,7 @@ func (l *link) note(err error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err == nil || errors.Is(err, client.ErrNotLogged) || errors.Is(err, errNothing) ||
+	if err == nil || errors.Is(err, client.ErrNotLogged) || errors.Is(err, client.ErrWithheld) || errors.Is(err, errNothing) ||
 		errors.Is(err, registry.ErrNotFound) || holdsBad(err) {
 		l.failures = 0
 		return

@@ -74,14 +74,9 @@ func (it *item) doubt(a attempt) *item {
 		d.raw = it.want.Raw
 	}
 	d.rules.MaxAge, d.rules.AllowCRLF = 0, client.AnyCRLF
-	p, err := client.ParseProof(a.bundle)
+	p, e, err := client.UnverifiedEntry(a.bundle)
 	if err != nil {
 		d.reject(err) // which cannot be: only what parses is refused mildly
-		return d
-	}
-	e, err := entry.Parse(p.Extra)
-	if err != nil {
-		d.reject(&client.Error{Reason: client.ErrEntry, What: "the extra line of the bundle", Err: err})
 		return d
 	}
 	if src, ok := e.Claim.(*entry.Source); ok {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"cratelog/entry"
+	"cratelog/internal/testlog"
 )
 
 // TestWhatIsOldIsNoCoverForWhatIsFalse: at warn level a bundle that is stale, leaves out a file, or is of a
@@ -50,10 +51,11 @@ func TestWhatIsOldIsNoCoverForWhatIsFalse(t *testing.T) {
 			rawOther, entryOther := forged(t, "other", "1.0.0")
 			l.add(entryOther)
 			l.add(c.e)
-			before := l.Tree
 			verified(t, p.all(p.want("other", "1.0.0", rawOther))) // so that the checkpoint is known
 			if c.fork {
-				l.become(before.With(0, []byte("another")))
+				other := grown(testlog.NewTree([]byte("another")), 2, "")
+				other.Append(testlog.Must(c.e.Marshal()))
+				l.become(other)
 			}
 			p.settings(c.settings, l)
 			w := warned(p.want("made", "1.0.0", raw))
@@ -65,7 +67,7 @@ func TestWhatIsOldIsNoCoverForWhatIsFalse(t *testing.T) {
 				l.up()
 				checker := p.checker(from == "cache")
 				if from == "cache" {
-					checker.keepBundle(checker.sources[0], w, l.bundle(l.Tree, 1, l.Tree.Size()))
+					checker.keepBundle(checker.sources[0], w, l.bundle(l.Tree, 2, l.Tree.Size()))
 				}
 				if from == "proxy" {
 					w := w

@@ -31,7 +31,7 @@ func TestAGivenBundleIsComparedAndRemembered(t *testing.T) {
 	l, p, wants := hello(t, dev)
 	w := wants[0]
 	c := unpacked(t, w)
-	honest, forged := l.bundle(l.Tree, 1, 6), l.bundle(l.Tree.Fork(5).Grow(6, "other"), 1, 6)
+	honest, forged := l.bundle(l.Tree, 1, 7), l.bundle(grown(l.Tree.Fork(5), 7, "other"), 1, 7)
 	r, notes, err := p.give(true, honest, w, c)
 	if err != nil || len(notes) != 0 || r.Name != w.Name || len(r.Proven) == 0 {
 		t.Fatalf("%+v, %q, %v", r, notes, err)
@@ -69,7 +69,7 @@ func TestAGivenBundleIsComparedAndRemembered(t *testing.T) {
 
 func TestAGivenBundleIsRefusedForItsReason(t *testing.T) {
 	l, p, wants := hello(t, dev)
-	w, bundle := wants[0], l.bundle(l.Tree, 1, 6)
+	w, bundle := wants[0], l.bundle(l.Tree, 1, 7)
 	another := unpacked(t, wants[1])
 	stranger := newLog(t, "log.example/stranger")
 	_, _, entries := real(t)
@@ -83,8 +83,8 @@ func TestAGivenBundleIsRefusedForItsReason(t *testing.T) {
 		"no bundle":         {[]byte("x"), w, nil, client.ErrBundle},
 		"another name":      {bundle, wants[2], nil, client.ErrSubject},
 		"another crate":     {bundle, w, another, client.ErrSubject},
-		"another log":       {stranger.bundle(stranger.Tree, 0, 1), w, nil, client.ErrLog},
-		"no such entry":     {l.bundle(l.Tree, 0, 6), w, nil, client.ErrEntry},
+		"another log":       {stranger.bundle(stranger.Tree, 0, 2), w, nil, client.ErrLog},
+		"no such entry":     {l.bundle(l.Tree, 0, 7), w, nil, client.ErrEntry},
 		"of another policy": {bundle, w, nil, client.ErrStale},
 	} {
 		p := p
@@ -116,17 +116,18 @@ func TestWhatAnotherProcessRemembersMeanwhileIsCompared(t *testing.T) {
 		slug string // "" if all is well
 		left int    // files of evidence
 	}{
-		"a newer one":                {false, 10, "", 0},
-		"an older one":               {false, 7, "", 0},
-		"another of the same size":   {true, 8, "fork", 2}, // client.State writes one as well
-		"an older one of a fork":     {true, 7, "fork", 1},
-		"a newer one that is not so": {true, 10, "consistency", 0},
+		"a newer one":                {false, 11, "", 0},
+		"an older one":               {false, 8, "", 0},
+		"another of the same size":   {true, 9, "fork", 2}, // client.State writes one as well
+		"an older one of a fork":     {true, 8, "fork", 1},
+		"a newer one that is not so": {true, 11, "consistency", 0},
 	} {
 		t.Run(what, func(t *testing.T) {
 			l, p, wants := hello(t, dev)
 			verified(t, p.all(wants[0]))
-			theirs := l.Tree.Fork(6).Grow(10, "other")
-			l.pad(10, "later")
+			theirs := grown(l.Tree.Fork(6), 11, "other")
+			l.pad(9, "later")
+			l.pad(11, "later")
 			if !c.fork {
 				theirs = l.Tree
 			}
@@ -134,7 +135,7 @@ func TestWhatAnotherProcessRemembersMeanwhileIsCompared(t *testing.T) {
 			state, err := client.OpenState(filepath.Join(p.dir, "state"))
 			fatalIf(t, err)
 			done := false
-			l.show(8)
+			l.show(9)
 			l.Intercept(func(_ http.ResponseWriter, r *http.Request) bool {
 				if strings.HasPrefix(r.URL.Path, "/tile/") && !done {
 					done = true

@@ -27,6 +27,8 @@ var (
 	ErrIndexDiffers = errors.New("the index differs from Cargo.toml")
 	// ErrIndexNotSeen: what cargo will take from the index could not be compared.
 	ErrIndexNotSeen = errors.New("no index line to compare")
+	// ErrNoClaim: the log holds the version, and no claim about it that the policy counts.
+	ErrNoClaim = errors.New("no claim that counts")
 	// ErrInterrupted: the caller did not wait for the end.
 	ErrInterrupted = errors.New("interrupted")
 	// ErrRegistry: the policy lets no log be asked about crates of that registry.
@@ -98,7 +100,9 @@ var slugs = []struct {
 	{ErrLock, "lock"},
 	{ErrSources, "sources"},
 	{client.ErrJoined, "malformed-builds"},
+	{ErrNoClaim, "no-claim"},
 	{client.ErrNotLogged, "not-logged"},
+	{client.ErrWithheld, "withheld"},
 	{client.ErrPolicy, "policy"},
 	{client.ErrBundle, "malformed-bundle"},
 	{client.ErrCheckpoint, "malformed-checkpoint"},
@@ -110,6 +114,8 @@ var slugs = []struct {
 	{client.ErrStale, "stale"},
 	{client.ErrEntry, "malformed-entry"},
 	{client.ErrInclusion, "not-included"},
+	{client.ErrSeal, "no-seal"},
+	{client.ErrVoid, "void"},
 	{client.ErrSubject, "another-crate"},
 	{client.ErrProgram, "program"},
 	{client.ErrProof, "proof"},
@@ -186,7 +192,31 @@ func refuse(reason error, remedy, format string, args ...any) error {
 	return &Error{Message: fmt.Sprintf(format, args...), Remedy: remedy, err: reason}
 }
 
-func notLogged(w Want, s *source, p *policy.Policy) error {
+// absent is what is said of a crate with a SHA-256, zero if it is not known, of which a log has no bundle: cause is what
+// client.Log.Missing returned.
+func absent(w Want, sum [32]byte, s *source, p *policy.Policy, cause error) error {
+	var none *client.NotLoggedError
+	if !errors.As(cause, &none) {
+		return cause // it withholds
+	}
+	held := none.Held
+	asOf := held.Checkpoint.AsOf()
+	switch {
+	case held.Logged && sum != ([32]byte{}) && held.SHA256 != sum:
+		return refuse(client.ErrSubject, "Find out which of the two the registry has for everybody. A version that was deleted and "+
+			"published again has two, of which the first counts here; an exception in zkp.toml excuses it",
+			"the log %s holds one checksum for %s %s, %s: %x, by %s; this .crate has %x", s.origin, w.Name, w.Version,
+			asOf, held.SHA256, held.By(), sum)
+	case held.Logged:
+		next := "Have it proven as the policy asks for: with a program that it accepts, of a commit that it expects; or make an " +
+			"exception in zkp.toml"
+		if held.Inherited {
+			next = "Let the trust file name that log too, if you believe it, or have the version proven in this one"
+		}
+		return refuse(both(ErrNoClaim, client.ErrNotLogged), next,
+			"the log %s holds %s %s, by %s, and hands out no claim about it that the policy counts, %s", s.origin, w.Name,
+			w.Version, held.By(), asOf)
+	}
 	url, soon := "URL", ""
 	if s.log != nil {
 		url = s.log.URL
@@ -199,8 +229,8 @@ func notLogged(w Want, s *source, p *policy.Policy) error {
 	}
 	return refuse(client.ErrNotLogged, soon+fmt.Sprintf("Ask its author to publish with a proof, prove it yourself with \"cargo zkp "+
 		"prove %s@%s --log %s\", or make an exception in zkp.toml", w.Name, w.Version, url),
-		"the log %s has no entry for %s %s: no one has proved this version there, or not as the policy asks for", s.origin,
-		w.Name, w.Version)
+		"the log %s has no entry for %s %s (proved not logged, %s): no one has proved this version there", s.origin, w.Name,
+		w.Version, asOf)
 }
 
 func unreachable(w Want, s *source, err error) error {

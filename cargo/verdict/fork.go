@@ -13,6 +13,7 @@ import (
 	"cratelog/client"
 	"cratelog/entry"
 	"cratelog/evidence"
+	"cratelog/index"
 )
 
 // forked is what is said of a log that cheated. It is client.ErrFork.
@@ -96,30 +97,77 @@ func (c *Checker) falseEntry(it *item, list []byte, cause error) error {
 	return refusal
 }
 
+// badSeal is what is said of a bundle that does not show what else its log holds. Evidence is kept where the bundle
+// is any: the tree ends in no seal, or the sealed map says that a later entry, or one that is not there, came first,
+// or that this one gave its version another checksum.
+func (c *Checker) badSeal(it *item, cause error) error {
+	var refusal *client.Error
+	b, err := client.ParseBundle(it.bundle)
+	if err != nil || !errors.As(cause, &refusal) {
+		return cause
+	}
+	of := it.current.source
+	at, err := of.trust.Policy.CheckCheckpointRules(b.Checkpoint, client.Rules{AllowNoWitnesses: c.cfg.Policy.Development})
+	if err != nil {
+		return cause
+	}
+	seal, m := evidence.LeafAt(uint64(at.Size-1), b.Seal.Leaf, b.Seal.Hashes), c.meta()
+	path, err := c.keepEvidence(of, fmt.Sprintf("unsealed-%x", at.Root[:8]), func() (*evidence.Evidence, error) {
+		return evidence.NewUnsealed(at.Signed, seal, m)
+	})
+	if e, parsed := entry.Parse(b.Entry); err != nil && parsed == nil {
+		s := evidence.Sealed{Note: at.Signed, Seal: seal, Index: evidence.Lookup{Value: b.Version.Value, Proof: b.Version.Proof,
+			Key: index.VersionKey(e.Subject.Registry, e.Subject.Name, e.Subject.Version)}}
+		path, err = c.keepEvidence(of, fmt.Sprintf("index-%x", entry.LeafHash(b.Entry)), func() (*evidence.Evidence, error) {
+			l := evidence.LeafAt(b.Index, b.Entry, b.Hashes)
+			if x, err := evidence.NewIndexOmission(s, l, m); err == nil {
+				return x, nil
+			}
+			if x, err := evidence.NewIndexPhantom(s, &l, m); err == nil {
+				return x, nil
+			}
+			return evidence.NewIndexPhantom(s, nil, m)
+		})
+	}
+	if err != nil {
+		return cause // it convicts nobody
+	}
+	refusal.What += "; the evidence is " + path
+	return refusal
+}
+
+func (c *Checker) meta() evidence.Meta {
+	return evidence.Meta{Observed: c.cfg.Now(), Sources: []string{"cratelog client"}}
+}
+
 // writeEvidence writes evidence about an entry, once for each entry and what: it returns where.
 func (c *Checker) writeEvidence(it *item, what string,
 	arrange func(leaf evidence.Leaf, program []byte, m evidence.Meta) (*evidence.Evidence, error)) (string, error) {
 	r := it.result
-	dir := filepath.Join(c.heads.dir(r.Checkpoint.Origin), fmt.Sprintf("%s-%x", what, entry.LeafHash(r.EntryBytes)))
+	return c.keepEvidence(it.current.source, fmt.Sprintf("%s-%x", what, entry.LeafHash(r.EntryBytes)), func() (*evidence.Evidence, error) {
+		prog, _ := c.proofs.Program(r.Program)
+		text, err := prog.Marshal()
+		if err != nil {
+			return nil, err
+		}
+		b, err := client.ParseBundle(it.bundle)
+		if err != nil {
+			return nil, err
+		}
+		return arrange(evidence.LeafAt(r.Index, r.EntryBytes, b.Hashes), text, c.meta())
+	})
+}
+
+// keepEvidence writes evidence against a log, or of one of its entries, once for each name, if it convicts: it
+// returns where.
+func (c *Checker) keepEvidence(of *source, name string, arrange func() (*evidence.Evidence, error)) (string, error) {
+	dir := filepath.Join(c.heads.dir(of.origin), name)
 	if there, err := os.ReadDir(dir); err == nil && len(there) > 0 {
 		return filepath.Join(dir, there[0].Name()), nil
 	}
-	prog, _ := c.proofs.Program(r.Program)
-	text, err := prog.Marshal()
-	if err != nil {
-		return "", err
-	}
-	p, err := client.ParseProof(it.bundle)
-	if err != nil {
-		return "", err
-	}
-	leaf := evidence.Leaf{Index: int64(r.Index), Bytes: r.EntryBytes}
-	for _, h := range p.Hashes {
-		leaf.Path = append(leaf.Path, h)
-	}
-	e, err := arrange(leaf, text, evidence.Meta{Observed: c.cfg.Now(), Sources: []string{"cratelog client"}})
+	e, err := arrange()
 	if err == nil {
-		err = convicts(e, it.current.source.trust.Policy, c.proofs)
+		err = convicts(e, of.trust.Policy, c.proofs)
 	}
 	if err == nil {
 		err = os.MkdirAll(dir, 0o700)

@@ -115,8 +115,8 @@ func (it *item) checkpoint() (client.Checkpoint, error) {
 func (it *item) signed() (client.Checkpoint, error) {
 	c, err := it.checkpoint()
 	if err == nil && c.Signed == nil {
-		var p *client.Proof
-		if p, err = client.ParseProof(it.bundle); err == nil {
+		var p *client.Bundle
+		if p, err = client.ParseBundle(it.bundle); err == nil {
 			c.Signed = p.Checkpoint
 		}
 	}

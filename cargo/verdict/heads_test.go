@@ -46,15 +46,17 @@ func (p *place) forkFiles(l *fakeLog, n int) (paths []string) {
 
 func TestAGrowingLogIsShownToBeConsistent(t *testing.T) {
 	l, p, wants := hello(t, dev)
-	l.pad(300, "later")
-	for _, size := range []int64{2, 6, 7, 256, 257, 300} { // each verifies under another checkpoint
+	for _, size := range []int64{8, 100, 256, 257, 299, 300} {
+		l.pad(size, "later")
+	}
+	for _, size := range []int64{7, 8, 256, 257, 300} { // each verifies under another checkpoint
 		l.show(size)
 		p.forget()
 		verified(t, p.all(wants[0]))
 	}
 	l.asked()
 	// Older ones are shown to be in the remembered one, in any order, and but once.
-	for _, size := range []int64{100, 6, 299, 100} {
+	for _, size := range []int64{100, 7, 299, 100} {
 		l.show(size)
 		p.forget()
 		verified(t, p.all(wants...))
@@ -82,7 +84,7 @@ func TestManyCheckpointsCostFewRequests(t *testing.T) {
 		var i int64
 		_, err := fmt.Sscanf(r.URL.Path, "/v1/crates/crate-%d/1.0.0", &i)
 		if err == nil {
-			w.Write(l.bundle(l.Tree, i, i+1))
+			w.Write(l.bundle(l.Tree, 2*i, 2*i+2))
 		}
 		return err == nil
 	})
@@ -99,18 +101,18 @@ func TestAForkStopsEverythingAndLeavesEvidence(t *testing.T) {
 		then func(l *fakeLog, other *testlog.Tree)
 		what string
 	}{
-		"same size": {func(l *fakeLog, other *testlog.Tree) { l.become(other.Grow(8, "other")) },
+		"same size": {func(l *fakeLog, other *testlog.Tree) { l.become(grown(other, 8, "other")) },
 			"both of 8 entries, with the roots "},
-		"a larger tree without the past": {func(l *fakeLog, other *testlog.Tree) { l.become(other.Grow(12, "other")) },
+		"a larger tree without the past": {func(l *fakeLog, other *testlog.Tree) { l.become(grown(other, 12, "other")) },
 			"the one of 12 entries does not begin with the one of 8"},
 		"an older bundle of another past": {func(l *fakeLog, other *testlog.Tree) {
-			l.says("/v1/", http.StatusOK, l.bundle(other.Grow(7, "other"), 3, 7))
+			l.says("/v1/", http.StatusOK, l.bundle(grown(other, 7, "other"), 3, 7))
 		}, "the one of 8 entries does not begin with the one of 7"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l, p, wants := hello(t, dev)
 			other := l.Tree.Fork(6)
-			honest := l.Tree.Fork(6).Grow(8, "later")
+			honest := grown(l.Tree.Fork(6), 8, "later")
 			l.become(honest)
 			verified(t, p.all(wants[0]))
 			c.then(l, other)
@@ -139,11 +141,11 @@ func TestAForkStopsEverythingAndLeavesEvidence(t *testing.T) {
 
 func TestAForkWithinOneRunIsFound(t *testing.T) {
 	l, p, wants := hello(t, dev)
-	b := l.bundle(l.Tree.Fork(6).Grow(7, "other"), 3, 7)
-	l.pad(7, "later")
+	b := l.bundle(grown(l.Tree.Fork(6), 8, "other"), 3, 8)
+	l.pad(8, "later")
 	l.says("/v1/crates/hello-proof/0.1.1", http.StatusOK, b)
 	for _, v := range p.all(wants...) {
-		refused(t, v, Violation, "fork", "both of 7 entries")
+		refused(t, v, Violation, "fork", "both of 8 entries")
 	}
 	p.forkFiles(l, 1)
 }
@@ -156,7 +158,7 @@ func TestOtherLogsAreStillBelieved(t *testing.T) {
 	rawB, eB := forged(t, "in-b", "1.0.0")
 	a.add(eA)
 	b.add(eB)
-	other := a.Tree.Fork(1).Grow(4, "two")
+	other := grown(a.Tree.Fork(1), 4, "two")
 	a.pad(4, "one")
 	inA, inB := p.want("in-a", "1.0.0", rawA), p.want("in-b", "1.0.0", rawB)
 	verified(t, p.all(inA))
@@ -184,7 +186,7 @@ func TestTroubleWithTilesIsNoAccusation(t *testing.T) {
 		f    func(w http.ResponseWriter, r *http.Request)
 		want string
 	}{
-		"none":    {func(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }, "it could not be shown that the tree of log.example/a with 300 entries continues the one with 6: the log's tile/"},
+		"none":    {func(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }, "it could not be shown that the tree of log.example/a with 300 entries continues the one with 7: the log's tile/"},
 		"broken":  {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(500) }, "Try again when the log answers."},
 		"garbage": {func(w http.ResponseWriter, r *http.Request) { w.Write([]byte("x")) }, "has 1 bytes instead of"},
 		"zeros": {func(w http.ResponseWriter, r *http.Request) {
@@ -211,19 +213,19 @@ func TestTroubleWithTilesIsNoAccusation(t *testing.T) {
 // What lies between the remembered checkpoint and the largest is compared, or said not to
 // be, also where the largest cannot be compared: offline, or if the log has no tiles of it.
 func TestNothingHidesBehindALargerCheckpoint(t *testing.T) {
-	for _, size := range []int64{6, 7} {
+	for _, size := range []int64{7, 8} {
 		for _, offline := range []bool{true, false} {
 			l, p, wants := hello(t, dev)
 			verified(t, p.all(wants[0]))
-			fork := l.bundle(l.Tree.Fork(5).Grow(size, "other"), 3, size)
+			fork := l.bundle(grown(l.Tree.Fork(5), size, "other"), 3, size)
 			l.pad(20, "later")
 			dir := filepath.Join(p.dir, "cache", "bundles", originName(l.KeyName))
 			fatalIf(t, os.WriteFile(filepath.Join(dir, "hello-proof-0.1.1.tlog-proof"), fork, 0o600))
 			fatalIf(t, os.WriteFile(filepath.Join(dir, "hello-inner-0.1.0.tlog-proof"), l.bundle(l.Tree, 5, 20), 0o600))
 			l.says("/tile/", http.StatusNotFound, nil)
 			switch vs := p.checker(offline).All(t.Context(), wants[1:], nil); {
-			case size == 6:
-				refused(t, vs[0], Violation, "fork", "both of 6 entries")
+			case size == 7:
+				refused(t, vs[0], Violation, "fork", "both of 7 entries")
 				refused(t, vs[1], Violation, "fork")
 			case offline:
 				verified(t, vs)
@@ -231,8 +233,8 @@ func TestNothingHidesBehindALargerCheckpoint(t *testing.T) {
 					t.Errorf("%d entries: notes %q, %q", size, vs[0].Notes, vs[1].Notes)
 				}
 			default:
-				refused(t, vs[0], Unchecked, "consistency", "with 7 entries continues the one with 6")
-				refused(t, vs[1], Unchecked, "consistency", "with 20 entries continues the one with 6")
+				refused(t, vs[0], Unchecked, "consistency", "with 8 entries continues the one with 7")
+				refused(t, vs[1], Unchecked, "consistency", "with 20 entries continues the one with 7")
 			}
 		}
 	}
@@ -242,8 +244,8 @@ func TestNothingHidesBehindALargerCheckpoint(t *testing.T) {
 // time. Neither is noted as compared, so that whoever looks next finds the fork.
 func TestTwoFirstCheckpointsAreCompared(t *testing.T) {
 	l, p, wants := hello(t, dev)
-	honest := l.Tree.Fork(6).Grow(10, "later")
-	l.become(l.Tree.Fork(6).Grow(7, "other"))
+	honest := grown(l.Tree.Fork(6), 10, "later")
+	l.become(grown(l.Tree.Fork(6), 7, "other"))
 	verified(t, p.all(wants[0])) // the first process
 	l.become(honest)
 	path := filepath.Join(p.dir, "state", originName(l.KeyName), fmt.Sprintf("%020d", 10))
@@ -268,7 +270,7 @@ func TestOfflineSaysWhatWasNotCompared(t *testing.T) {
 	fatalIf(t, os.CopyFS(filepath.Join(p.dir, "cache"), os.DirFS(filepath.Join(q.dir, "cache"))))
 	vs := p.offline(wants[:2]...)
 	verified(t, vs)
-	if len(vs[0].Notes) != 0 || len(vs[1].Notes) != 1 || vs[1].Notes[0] != "it was not compared whether the tree of log.example/a with 20 entries continues the one with 6: nothing is fetched offline" {
+	if len(vs[0].Notes) != 0 || len(vs[1].Notes) != 1 || vs[1].Notes[0] != "it was not compared whether the tree of log.example/a with 20 entries continues the one with 7: nothing is fetched offline" {
 		t.Errorf("notes: %q, %q", vs[0].Notes, vs[1].Notes)
 	}
 	if b, err := vs[1].MarshalJSON(); err != nil || !bytes.Contains(b, []byte(`"notes":["it was not compared`)) {
@@ -313,7 +315,7 @@ func TestADamagedStateIsNotPassedOver(t *testing.T) {
 		fatalIf(t, os.WriteFile(noted, []byte(junk), 0o600))
 		verified(t, p.all(wants...)) // what is not noted is shown again
 	}
-	remembered := filepath.Join(dir, "00000000000000000006")
+	remembered := filepath.Join(dir, "00000000000000000007")
 	note := read(t, remembered)
 	fatalIf(t, os.WriteFile(remembered, []byte("damaged"), 0o600))
 	for _, v := range p.all(wants...) {
@@ -333,6 +335,7 @@ func TestEveryReasonHasItsWord(t *testing.T) {
 	reasons := []error{client.ErrPolicy, client.ErrBundle, client.ErrCheckpoint, client.ErrLog, client.ErrLogSignature, client.ErrCosignature,
 		client.ErrQuorum, client.ErrNoWitnesses, client.ErrStale, client.ErrEntry, client.ErrInclusion, client.ErrSubject, client.ErrProgram,
 		client.ErrProof, client.ErrFiles, client.ErrUnproven, client.ErrFork, client.ErrConsistency, client.ErrNotLogged, client.ErrCRLF, client.ErrJoined,
+		client.ErrSeal, client.ErrVoid, client.ErrWithheld, ErrNoClaim,
 		ErrUnreachable, ErrNotDownloaded, ErrNotCached, ErrNoLog, ErrUnreadable, ErrSourceTampered, ErrInterrupted, ErrState,
 		ErrRegistry, ErrUnexpected, ErrLeftOut, ErrIndexDiffers, ErrIndexNotSeen, ErrNoOpening, ErrContradicted, ErrSigner,
 		ErrNoBuilds, ErrAnotherBinary, ErrBuilders, ErrToolchain, ErrEnvironment, ErrDissent, ErrTooFew, ErrLock, ErrSources, ErrTrusted}
@@ -360,8 +363,8 @@ func TestEveryReasonHasItsWord(t *testing.T) {
 			n += len(regexp.MustCompile(`(?m)^(var |\t)Err[A-Z]\w* (error )?= `).FindAll(b, -1))
 		}
 	}
-	if n != 21+1 { // ErrTrust is none of a verdict
-		t.Errorf("client has %d Err variables, tested are 21 and ErrTrust", n)
+	if n != 24+2 { // ErrTrust and ErrManyRows are none of a verdict
+		t.Errorf("client has %d Err variables, tested are 24, ErrTrust and ErrManyRows", n)
 	}
 	if e := Explain(fmt.Errorf("anything else")); e.Reason != "error" || e.Message != "anything else" || Explain(nil) != nil {
 		t.Errorf("%+v", e)

@@ -125,7 +125,7 @@ func (it *item) advance(ctx context.Context, links *links) {
 		if !it.current.cached {
 			it.drop() // a log may take its time
 		}
-		bundle, err := it.c.bundle(ctx, it.current, it.want, links)
+		bundle, err := it.c.bundle(ctx, it.current, it.want, it.rules, links)
 		if err != nil {
 			it.tried = append(it.tried, attempt{candidate: it.current, err: err,
 				bad: it.current.place != nil && holdsBad(err)})
@@ -254,6 +254,8 @@ func (it *item) verify(bundle []byte) {
 	pv := &collector{proofs: it.c.proofs}
 	r, err := client.VerifyBundle(bundle, it.current.source.trust.Policy, pv, it.rules)
 	switch {
+	case errors.Is(err, client.ErrSeal):
+		it.reject(it.c.badSeal(it, err))
 	case err != nil:
 		it.reject(err)
 	case pv.entry == nil || pv.entry != r.Entry:
@@ -409,8 +411,15 @@ func (it *item) judge() (Status, error) {
 		case a.bad && !errors.Is(a.err, client.ErrBundle):
 			cached = graver(cached, a.err)
 		case a.bad, a.cached: // damaged, or not there: as good as nothing
-		case errors.Is(a.err, client.ErrNotLogged):
-			missing = cmp.Or(missing, notLogged(it.want, a.source, it.c.cfg.Policy))
+		case errors.Is(a.err, client.ErrNotLogged), errors.Is(a.err, client.ErrWithheld):
+			switch err := absent(it.want, it.sum, a.source, it.c.cfg.Policy, a.err); {
+			case !Mild(err): // it holds another .crate, or what it shows is false
+				fetched = graver(fetched, err)
+			case errors.Is(err, client.ErrWithheld):
+				network = cmp.Or(network, err)
+			default:
+				missing = cmp.Or(missing, err)
+			}
 		default:
 			network = cmp.Or(network, unreachable(it.want, a.source, a.err))
 		}
@@ -441,6 +450,22 @@ func (it *item) judge() (Status, error) {
 		err = besides(err, cached)
 	}
 	return status, err
+}
+
+// absences returns items that hold the checkpoints under which logs showed that they hold no bundle for others, which
+// are returned as well, in the same order: where a log lies about its history, nothing that it shows counts.
+func (c *Checker) absences(items []*item) (shown, of []*item) {
+	for _, it := range items {
+		for _, a := range it.tried {
+			var none *client.NotLoggedError
+			if it.state == decided && errors.As(a.err, &none) {
+				shown = append(shown, &item{c: c, want: it.want, verdict: &Verdict{}, state: holding,
+					result: &client.Result{Checkpoint: none.Held.Checkpoint}})
+				of = append(of, it)
+			}
+		}
+	}
+	return shown, of
 }
 
 // graver returns the first of two errors, unless only the second says that something is false.

@@ -1,12 +1,11 @@
 package verdict
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"slices"
-	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -15,6 +14,7 @@ import (
 	"cratelog/client"
 	"cratelog/crate"
 	"cratelog/entry"
+	"cratelog/index"
 	"cratelog/opening"
 )
 
@@ -54,14 +54,12 @@ func (c *Checker) join(ctx context.Context, b Binary) ([]byte, error) {
 			c.cfg.Policy.Builds.Log != s.origin {
 			continue
 		}
-		j := &joining{c: c, s: s, b: b}
+		j := &joining{c: c, s: s, policy: s.trust.Policy.Of(s.origin), b: b}
 		switch raw, err := j.run(ctx); {
 		case err == nil:
 			return raw, nil
 		case errors.Is(err, client.ErrNotLogged):
-			none = refuse(client.ErrNotLogged, "Rebuild it with cargo zkp rebuild; whoever does so can attest it",
-				"the log %s shows no build of %s %s",
-				s.origin, want.Name, want.Version)
+			none = err
 		default:
 			failed = err
 		}
@@ -75,61 +73,105 @@ func (c *Checker) join(ctx context.Context, b Binary) ([]byte, error) {
 	return nil, noLog(c.cfg.Policy)
 }
 
-// joining is a joined file on its way.
+// joining is a joined file on its way: all of it under one checkpoint.
 type joining struct {
-	c *Checker
-	s *source
-	b Binary
-
-	tiles *client.Tiles
-	size  uint64
-	out   client.Joined
-	seen  map[uint64]bool // indexes of source entries
+	c      *Checker
+	s      *source
+	policy *client.Policy // of this log only
+	b      Binary
+	rules  client.Rules
 
 	subject entry.Subject // of the builds
+	version client.Lookup
+	page    *client.Page
+	sources []*logged
+}
 
-	mu sync.Mutex // guards out.Sources, out.Lock and seen
+// A logged crate is one of which the log holds a source entry, as of a checkpoint.
+type logged struct {
+	bundle *client.Bundle // nil: it holds none
+	result *client.Result
+}
+
+// A piece is a part of the file, which the log hands out under its checkpoint of that moment.
+type piece struct {
+	fetch func(context.Context) (client.Checkpoint, error)
+	at    client.Checkpoint // that it came with, verified
+	none  bool              // the log has none
 }
 
 func (j *joining) run(ctx context.Context) ([]byte, error) {
-	if err := j.head(ctx); err != nil { // first, so that the builds are all that it covers
-		return nil, err
-	}
-	subject := entry.Subject{Registry: j.c.cfg.Policy.RulesFor(j.b.Package, j.c.cfg.Now()).Registry,
-		Name: j.b.Package.Name, Version: j.b.Package.Version}
-	rows, size, err := j.s.log.BuildsWithSize(ctx, subject)
-	if err != nil {
+	pkg := j.b.Package
+	j.rules = client.Rules{AllowNoWitnesses: j.c.cfg.Policy.Development, Now: j.c.cfg.Now()}
+	j.subject = entry.Subject{Registry: j.c.cfg.Policy.RulesFor(pkg, j.c.cfg.Now()).Registry, Name: pkg.Name,
+		Version: pkg.Version}
+	rows, err := j.s.log.Builds(ctx, j.subject) // the log's word, by which the binary is chosen
+	if err != nil && !errors.Is(err, client.ErrNotLogged) {
 		return nil, j.failed("which builds it holds", err)
 	}
-	if size < j.size { // else a dissent that the checkpoint covers may be missing
-		return nil, refuse(ErrUnreachable, "Try again in a minute", "the log %s lists the builds of %s %s in a tree "+
-			"of %d entries only, and its checkpoint is of %d", j.s.origin, subject.Name, subject.Version, size, j.size)
-	}
 	if rows = j.pick(rows); len(rows) == 0 {
-		return nil, client.ErrNotLogged
+		return nil, j.none(ctx)
 	}
-	if j.subject, err = j.builds(ctx, rows); err != nil {
+	lookup := &piece{fetch: j.lookup}
+	if lookup.at, err = j.lookup(ctx); err != nil { // first, so that it is known which .crate the builds are of
 		return nil, err
 	}
-	if j.out.List, err = j.s.log.CompiledList(ctx, rows[0].Compiled); err != nil {
+	under := index.BinaryPrefix(j.subject.SHA256, rows[0].Binary, rows[0].Target)
+	page := &piece{fetch: func(ctx context.Context) (client.Checkpoint, error) { return j.index(ctx, under) }}
+	out := client.Joined{}
+	if out.List, err = j.s.log.CompiledList(ctx, rows[0].Compiled); err != nil {
 		return nil, j.failed("what was compiled", err)
 	}
-	list, err := build.ParseList(j.out.List)
+	list, err := build.ParseList(out.List)
 	if err != nil {
 		return nil, j.failed("what was compiled", err)
 	}
-	if err := j.sources(ctx, append(build.List{build.Crate(j.subject)}, list...)); err != nil {
+	sources := j.crates(append(build.List{build.Crate(j.subject)}, list...))
+	at, err := j.gather(ctx, []*piece{lookup, page}, sources)
+	if err != nil {
 		return nil, err
 	}
-	return j.out.Marshal()
+	out.Checkpoint, out.Seal, out.Version, out.Complete = at.Signed, j.page.Seal, j.version, j.page.Proof
+	if out.Builds, err = j.builds(ctx, at, rows[0]); err != nil {
+		return nil, err
+	}
+	j.joinSources(ctx, &out, at)
+	return out.Marshal()
 }
 
 func (j *joining) failed(what string, err error) error {
-	if errors.Is(err, client.ErrNotLogged) {
+	reason := both(ErrUnreachable, err)
+	if errors.Is(err, client.ErrNotLogged) { // it answers, and not what it must
+		reason = ErrUnreachable
+	}
+	return refuse(reason, "Try again when the log answers", "the log %s did not say %s: %v", j.s.origin, what, err)
+}
+
+// none returns why the log has no build to join, once it has shown all that it holds of the version.
+func (j *joining) none(ctx context.Context) error {
+	s := j.subject
+	before, err := j.c.heads.newest(j.policy)
+	if err != nil {
 		return err
 	}
-	return refuse(both(ErrUnreachable, err), "Try again when the log answers", "the log %s did not say %s: %v",
-		j.s.origin, what, err)
+	all, err := j.s.log.Everything(ctx, j.policy, j.rules, index.VersionPrefix(s.Registry, s.Name, s.Version))
+	switch {
+	case errors.Is(err, client.ErrWithheld), errors.Is(err, client.ErrSeal):
+		return err
+	case err != nil:
+		return j.failed("what it holds of "+s.Name+" "+s.Version, err)
+	}
+	if err := before.outdated(all.Checkpoint); err != nil {
+		return err
+	}
+	for _, one := range all.Entries {
+		if b, ok := one.Entry.Claim.(*entry.Build); ok && (j.b.Name == "" || b.Binary == j.b.Name) {
+			return refuse(client.ErrWithheld, "Ask again; if it stays like this, tell the monitors",
+				"the log %s lists no build of %s %s, and holds one, entry %d", j.s.origin, s.Name, s.Version, one.Index)
+		}
+	}
+	return refuse(client.ErrNotLogged, "Rebuild it with cargo zkp rebuild; whoever does so can attest it",
+		"the log %s shows no build of %s %s: it is proved to hold none, %s", j.s.origin, s.Name, s.Version, all.Checkpoint.AsOf())
 }
 
 // pick returns the builds of one binary for one target, the first of which made the reader's, if any did. Of
@@ -173,124 +215,186 @@ func (j *joining) pick(rows []client.BuildRow) (out []client.BuildRow) {
 	return out
 }
 
-// head fetches the checkpoint for all parts.
-func (j *joining) head(ctx context.Context) error {
-	signed, err := j.s.log.Checkpoint(ctx)
+// lookup asks for the version's one checksum, which says of which .crate the builds are.
+func (j *joining) lookup(ctx context.Context) (client.Checkpoint, error) {
+	s := j.subject
+	raw, err := j.s.log.Lookup(ctx, s.Registry, s.Name, s.Version)
 	if err != nil {
-		return j.failed("which its newest checkpoint is", err)
+		return client.Checkpoint{}, j.failed("which checksum "+s.Name+" "+s.Version+" has", err)
 	}
-	c, err := j.s.trust.Policy.CheckCheckpointRules(signed, client.Rules{AllowNoWitnesses: j.c.cfg.Policy.Development})
+	l, err := client.ParseLookup(raw)
 	if err != nil {
-		return err
+		return client.Checkpoint{}, err
 	}
-	if c.Origin != j.s.origin {
-		return refuse(client.ErrLog, "Tell its operator", "the log %s shows the checkpoint of another one, %q",
-			j.s.origin, c.Origin)
+	held, err := l.Check(j.policy, j.rules, s.Registry, s.Name, s.Version)
+	if err != nil {
+		return client.Checkpoint{}, err
 	}
-	j.out.Checkpoint, j.tiles, j.size, j.seen = c.Signed, j.s.log.Tiles(c), uint64(c.Size), map[uint64]bool{}
-	return nil
+	if !held.Logged {
+		return client.Checkpoint{}, refuse(client.ErrWithheld, "Ask again; if it stays like this, tell the monitors",
+			"the log %s lists builds of %s %s, and its index says that it holds nothing about it", j.s.origin, s.Name, s.Version)
+	}
+	j.version, j.subject.SHA256 = l.Version, held.SHA256
+	return held.Checkpoint, nil
 }
 
-// builds fetches the build entries, and returns the subject of the first.
-func (j *joining) builds(ctx context.Context, rows []client.BuildRow) (s entry.Subject, err error) {
-	for i, r := range rows {
-		if r.Index >= j.size {
-			if i == 0 {
-				return s, refuse(ErrUnreachable, "Try again in a minute", "the log %s shows a build that no "+
-					"checkpoint covers yet, of entry %d", j.s.origin, r.Index)
-			}
-			continue
-		}
-		p, err := j.tiles.Part(ctx, r.Index)
-		if err != nil {
-			return s, err
-		}
-		e, err := entry.Parse(p.Entry)
-		if err != nil {
-			return s, &client.Error{Reason: client.ErrEntry, What: fmt.Sprintf("entry %d of %s", r.Index,
-				j.s.origin), Err: err}
-		}
-		claim, ok := e.Claim.(*entry.Build)
-		if i == 0 {
-			s = e.Subject
-		}
-		if !ok || e.Subject != s || claim.Binary != r.Binary || claim.Target != r.Target ||
-			claim.Artifact != r.Artifact || claim.Compiled != r.Compiled {
-			return s, refuse(ErrUnreachable, "Tell its operator", "the log %s says of entry %d what does not "+
-				"stand in it", j.s.origin, r.Index)
-		}
-		j.out.Builds = append(j.out.Builds, p)
+// index asks for all that the log's index has of the binary.
+func (j *joining) index(ctx context.Context, under index.Prefix) (client.Checkpoint, error) {
+	raw, err := j.s.log.Page(ctx, under)
+	if err != nil {
+		return client.Checkpoint{}, j.failed("which builds its index has", err)
 	}
-	slices.SortFunc(j.out.Builds, byIndex)
-	return s, nil
+	p, err := client.ParsePage(raw)
+	if err != nil {
+		return client.Checkpoint{}, err
+	}
+	c, err := p.Check(j.policy, j.rules, under)
+	if err != nil {
+		return client.Checkpoint{}, err
+	}
+	j.page = p
+	return c, nil
 }
 
-func byIndex(a, b client.Part) int {
-	switch {
-	case a.Index < b.Index:
-		return -1
-	case a.Index > b.Index:
-		return 1
-	}
-	return 0
-}
-
-// sources fetches the source entries of crates that are logged.
-func (j *joining) sources(ctx context.Context, all build.List) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(inFlight)
+// crates returns the pieces of what is logged of the source of some crates.
+func (j *joining) crates(all build.List) (pieces []*piece) {
 	for _, c := range all {
 		if !j.c.mayAsk(Want{Demand: policy.Demand{Package: pkgOf(c)}}, j.s) {
 			continue
 		}
-		g.Go(func() error { return j.source(ctx, c) })
+		one := &logged{}
+		j.sources = append(j.sources, one)
+		pieces = append(pieces, &piece{fetch: func(ctx context.Context) (client.Checkpoint, error) {
+			return j.source(ctx, c, one)
+		}})
 	}
-	if err := g.Wait(); err != nil {
-		return err
-	}
-	slices.SortFunc(j.out.Sources, byIndex)
-	return nil
+	return pieces
 }
 
-func (j *joining) source(ctx context.Context, c build.Crate) error {
+// source asks for a source entry of a crate. Where the log has none, or one of another .crate, there is no piece.
+func (j *joining) source(ctx context.Context, c build.Crate, one *logged) (client.Checkpoint, error) {
 	raw, err := j.s.log.Bundle(ctx, j.c.cfg.Policy.QueryFor(pkgOf(c)))
 	if errors.Is(err, client.ErrNotLogged) {
-		return nil
+		return client.Checkpoint{}, nil
 	} else if err != nil {
-		return j.failed("whether it holds "+c.Name+" "+c.Version, err)
+		return client.Checkpoint{}, j.failed("whether it holds "+c.Name+" "+c.Version, err)
 	}
-	p, err := client.ParseProof(raw)
+	r, err := client.OpenBundle(raw, j.policy, j.rules)
 	if err != nil {
-		return err
+		return client.Checkpoint{}, err
 	}
-	if p.Index >= j.size { // logged this moment
-		return nil
+	if _, ok := r.Entry.Claim.(*entry.Source); !ok || r.Entry.Subject != entry.Subject(c) {
+		return client.Checkpoint{}, nil // which proves nothing about this one
 	}
-	part, err := j.tiles.Part(ctx, p.Index)
-	if err != nil {
-		return err
+	one.result = r
+	one.bundle, err = client.ParseBundle(raw)
+	return r.Checkpoint, err
+}
+
+// maxTurns is how often pieces are asked for while the log publishes.
+const maxTurns = 8
+
+// gather asks for pieces until all are under one checkpoint, which it returns. What is not so far in time is left out
+// of those that need not be there: they are verified otherwise.
+func (j *joining) gather(ctx context.Context, must, may []*piece) (client.Checkpoint, error) {
+	all := slices.Concat(must, may)
+	for range maxTurns {
+		var newest client.Checkpoint
+		g, turn := errgroup.WithContext(ctx)
+		g.SetLimit(inFlight)
+		for _, p := range all {
+			if p.at.Size > newest.Size {
+				newest = p.at
+			}
+		}
+		for _, p := range all {
+			if !p.none && (p.at.Size == 0 || p.at.Size < newest.Size) {
+				g.Go(func() (err error) {
+					p.at, err = p.fetch(turn)
+					p.none = p.at.Size == 0
+					return err
+				})
+			}
+		}
+		if err := g.Wait(); err != nil {
+			return client.Checkpoint{}, err
+		}
+		if done, err := j.together(ctx, must); err != nil || done && slices.IndexFunc(may, func(p *piece) bool {
+			return !p.none && p.at.Size != must[0].at.Size
+		}) < 0 {
+			return must[0].at, err
+		}
 	}
-	e, err := entry.Parse(part.Entry)
-	if err != nil || e.Subject != entry.Subject(c) {
-		return nil // of another .crate of that version, which proves nothing about this one
+	if done, err := j.together(ctx, must); err != nil || done {
+		return must[0].at, err
 	}
-	src, ok := e.Claim.(*entry.Source)
-	if !ok {
-		return nil
+	return client.Checkpoint{}, refuse(ErrUnreachable, "Try again", "the log %s publishes faster than it hands out "+
+		"what it holds", j.s.origin)
+}
+
+// together says whether pieces are of one tree. Two trees of one size are a fork.
+func (j *joining) together(ctx context.Context, pieces []*piece) (bool, error) {
+	for _, p := range pieces[1:] {
+		switch a, b := pieces[0].at, p.at; {
+		case a.Size != b.Size:
+			return false, nil
+		case a.Root != b.Root:
+			return false, j.c.settled(ctx, Want{Name: j.subject.Name, Version: j.subject.Version}, a, b).Err
+		}
 	}
-	var lock []byte
-	if e.Subject.SHA256 == j.subject.SHA256 {
-		lock = j.lock(ctx, e, src)
+	return true, nil
+}
+
+// builds fetches the entries that the index names, one of which must be the one that was chosen.
+func (j *joining) builds(ctx context.Context, at client.Checkpoint, chosen client.BuildRow) (all []client.Part, err error) {
+	tiles, found := j.s.log.Tiles(at), false
+	var indexes []uint64
+	for _, r := range j.page.Rows {
+		i, _, err := r.Names()
+		if err != nil {
+			return nil, &client.Error{Reason: client.ErrSeal, What: "a row of the index of " + j.s.origin, Err: err}
+		}
+		indexes = append(indexes, i)
 	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if !j.seen[p.Index] {
-		j.seen[p.Index], j.out.Sources = true, append(j.out.Sources, part)
+	slices.Sort(indexes)
+	for _, i := range slices.Compact(indexes) {
+		p, err := tiles.Part(ctx, i)
+		if err != nil {
+			return nil, err
+		}
+		if e, err := entry.Parse(p.Entry); err == nil && i == chosen.Index {
+			b, ok := e.Claim.(*entry.Build)
+			found = ok && b.Artifact == chosen.Artifact && b.Compiled == chosen.Compiled
+		}
+		all = append(all, p)
 	}
-	if lock != nil {
-		j.out.Lock = lock
+	switch {
+	case chosen.Index >= uint64(at.Size):
+		return nil, refuse(ErrUnreachable, "Try again in a minute", "the log %s shows a build that no checkpoint "+
+			"covers yet, of entry %d", j.s.origin, chosen.Index)
+	case !found:
+		return nil, refuse(ErrUnreachable, "Tell its operator", "the log %s says of entry %d what does not stand in "+
+			"it, or its index does not have it", j.s.origin, chosen.Index)
 	}
-	return nil
+	return all, nil
+}
+
+// joinSources puts the source entries into the file, and the commit's lock file.
+func (j *joining) joinSources(ctx context.Context, out *client.Joined, at client.Checkpoint) {
+	seen := map[uint64]bool{}
+	for _, one := range j.sources {
+		if one.bundle == nil || one.result.Checkpoint.Size != at.Size || one.result.Checkpoint.Root != at.Root ||
+			seen[one.bundle.Index] {
+			continue
+		}
+		seen[one.bundle.Index] = true
+		b := one.bundle
+		out.Sources = append(out.Sources, client.Part{Index: b.Index, Entry: b.Entry, Hashes: b.Hashes, Version: b.Version})
+		if e := one.result.Entry; e.Subject == j.subject {
+			out.Lock = j.lock(ctx, e, e.Claim.(*entry.Source))
+		}
+	}
+	slices.SortFunc(out.Sources, func(a, b client.Part) int { return cmp.Compare(a.Index, b.Index) })
 }
 
 // lock returns the commit's Cargo.lock if the claim about the crate names one: out of the claim's opening, for which

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"cratelog/cargo/policy"
@@ -18,8 +19,14 @@ import (
 func (w *workshop) serve(hide func(index int64) bool, meddle func(path string, body map[string]any)) {
 	w.log.joined = true
 	w.log.Publish()
+	var one sync.Mutex // the tree grows between two questions
 	w.log.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+		one.Lock()
+		defer one.Unlock()
 		body := map[string]any{}
+		if w.meanwhile != nil {
+			w.meanwhile(r.URL.Path)
+		}
 		switch path := r.URL.Path; {
 		case path == "/v1/crates/app/1.0.0/builds":
 			rows := []map[string]any{}
@@ -144,29 +151,23 @@ func TestALogThatShowsOtherThanItHoldsIsNotJoined(t *testing.T) {
 		slug   string
 		words  string
 	}{
-		"no build": {func(_ *workshop, path string, body map[string]any) { body["builds"] = []any{} }, Violation,
-			"not-logged", "shows no build of app 1.0.0"},
+		"no build": {func(_ *workshop, path string, body map[string]any) { body["builds"] = []any{} }, Unchecked,
+			"withheld", "lists no build of app 1.0.0, and holds one, entry 3"},
 		"an index without an entry": {func(w *workshop, path string, body map[string]any) {
 			first(body)["index"] = 0
 		}, Unchecked, "unreachable", "says of entry 0 what does not stand in it"},
-		"another artifact": {func(w *workshop, path string, body map[string]any) {
-			rows := body["builds"].([]map[string]any)
-			rows[1]["artifact"] = strings.Repeat("ab", 32)
-		}, Unchecked, "unreachable", "what does not stand in it"},
+		"another list": {func(w *workshop, path string, body map[string]any) {
+			for _, row := range body["builds"].([]map[string]any) {
+				row["compiled"] = strings.Repeat("ab", 32)
+			}
+		}, Unchecked, "unreachable", "did not say what was compiled"},
 		"no JSON of ours": {func(w *workshop, path string, body map[string]any) { body["builds"] = "x" },
 			Unchecked, "unreachable", "did not say which builds it holds"},
 		"beyond the tree": {func(w *workshop, path string, body map[string]any) {
 			for i, row := range body["builds"].([]map[string]any) {
 				row["index"] = 1000 + i
 			}
-			body["size"] = 2000
 		}, Unchecked, "unreachable", "no checkpoint covers yet"},
-		"a list older than its checkpoint": {func(w *workshop, path string, body map[string]any) {
-			rows := body["builds"].([]map[string]any)
-			body["builds"], body["size"] = rows[:2], rows[2]["index"] // before the third, which could be a dissent
-		}, Unchecked, "unreachable", "lists the builds of app 1.0.0 in a tree of 5 entries only, and its checkpoint is of 6"},
-		"a list without its size": {func(w *workshop, path string, body map[string]any) { delete(body, "size") },
-			Unchecked, "unreachable", "of what size the tree is"},
 	} {
 		w := newWorkshop(t, options{})
 		w.serve(nil, func(path string, body map[string]any) {
@@ -190,17 +191,53 @@ func TestALogThatShowsOtherThanItHoldsIsNotJoined(t *testing.T) {
 	notBuilt(t, err, Unchecked, "not-cached", "nothing is fetched offline")
 }
 
-// A log can hide a dissent from a reader who asks it: that is why it is said to be the log's word.
-func TestAHiddenDissentIsTheLogsWord(t *testing.T) {
+// What the log's list leaves out stands in its index, of which nothing can be left out.
+func TestADissentThatTheListHidesIsInTheFile(t *testing.T) {
 	w := newWorkshop(t, options{})
 	w.say(4, func(b *entry.Build) { b.Artifact[0] ^= 1 })
 	dissent := w.builds[3]
 	w.serve(func(i int64) bool { return i == dissent }, nil)
 	raw, err := w.join(false)
 	fatalIf(t, err)
-	b, err := w.decide(testlog.Must(client.ParseJoined(raw)), w.binary, false)
+	_, err = w.decide(testlog.Must(client.ParseJoined(raw)), w.binary, false)
+	notBuilt(t, err, Violation, "dissent", fmt.Sprintf("(entry %d), by b4", dissent))
+	// Nor can whoever hands out the file leave it out.
+	j := testlog.Must(client.ParseJoined(raw))
+	j.Builds = j.Builds[:3]
+	_, err = w.decide(j, w.binary, true)
+	notBuilt(t, err, Violation, "malformed-builds", "are not shown to be all that the log holds of the binary")
+}
+
+func TestThatThereIsNoBuildIsProven(t *testing.T) {
+	w := newWorkshop(t, options{})
+	w.unsay(0)
+	w.serve(nil, nil)
+	_, err := w.join(false)
+	notBuilt(t, err, Violation, "not-logged", "shows no build of app 1.0.0: it is proved to hold none, as of 2026-09-01T12:00:00Z")
+	w.log.Intercept(testlog.Answer("/v1/index", http.StatusNotFound, []byte(`{"reason": "not-found", "message": "no"}`)))
+	_, err = w.join(false)
+	notBuilt(t, err, Unchecked, "withheld", "does not hand out what its index has")
+}
+
+// What a log publishes while it is asked is asked for again, until all is under one checkpoint.
+func TestALogThatPublishesMeanwhileIsJoinedUnderOneCheckpoint(t *testing.T) {
+	w := newWorkshop(t, options{})
+	w.serve(nil, nil)
+	published := 0
+	w.meanwhile = func(path string) {
+		if (path == "/v1/index" || strings.HasPrefix(path, "/v1/lookup/")) && published < 4 {
+			published++
+			w.log.Add(fmt.Appendf(nil, "later %d", published))
+		}
+	}
+	raw, err := w.join(false)
 	fatalIf(t, err)
-	saysAll(t, b, "this log says it has no other result", "(not proven)")
+	b, err := w.decide(testlog.Must(client.ParseJoined(raw)), w.binary, true)
+	fatalIf(t, err)
+	saysAll(t, b, "3 of 5 of set rebuilders", "2 crates compiled, 2 proven")
+	if b.Size != w.log.Tree.Size() || published != 4 {
+		t.Errorf("%d entries, and the log has %d", b.Size, w.log.Tree.Size())
+	}
 }
 
 func TestWhoseBinaryItIsALogTells(t *testing.T) {

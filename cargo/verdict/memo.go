@@ -19,15 +19,15 @@ import (
 
 // memoDomain names this form of memos, and this way to verify. Change it when
 // either changes.
-const memoDomain = "cratelog/verdict/v6\n"
+const memoDomain = "cratelog/verdict/v7\n"
 
 const maxMemo = 8 << 20 // bytes; a crate has 20,000 files at most
 
 // memo is a verdict in the cache: that a .crate and a bundle were verified, all
 // but the comparison of checkpoints, which is made each time. The key covers the
 // program's version, the trust files, the accepted programs, the rules and limits,
-// the .crate, the bundle, and the log that it is of. What it does not cover is the
-// time: the age of the checkpoint is measured again.
+// the .crate, the bundle, which has the seal of one checkpoint, and the log that it is of.
+// What it does not cover is the time: the age of the checkpoint is measured again.
 type memo struct {
 	Key     string    `json:"key"`
 	Checked time.Time `json:"checked"`
@@ -113,7 +113,7 @@ func (c *Checker) remembered(it *item, r client.Rules) *Facts {
 	if now.Before(m.Checked) { // a clock that went back makes ages uncertain
 		return nil
 	}
-	if at := m.Facts.Log.Witnessed; r.MaxAge != 0 && (at.IsZero() || now.Sub(at) > r.MaxAge) {
+	if at := m.Facts.Log.AsOf; r.MaxAge != 0 && (at.IsZero() || now.Sub(at) > r.MaxAge) {
 		return nil
 	}
 	return m.Facts

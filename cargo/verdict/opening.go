@@ -50,10 +50,7 @@ type wanted struct {
 // wants finds out what the policy says about an opening of a bundle, and reads those at hand.
 // Nothing of the bundle is verified.
 func (it *item) wants(bundle []byte) {
-	var e *entry.Entry
-	if proof, err := client.ParseProof(bundle); err == nil {
-		e, _ = entry.Parse(proof.Extra)
-	}
+	_, e, _ := client.UnverifiedEntry(bundle)
 	it.wantsOf(e)
 }
 

@@ -154,7 +154,7 @@ func TestBadEvidenceIsToldAndTheLogIsAsked(t *testing.T) {
 		v := c.all(wants[0])[0]
 		refused(t, v, Unchecked, "unreachable", "holds does not do")
 		l.says("/v1/crates/", http.StatusNotFound, []byte(`{"reason": "not-found", "message": "no"}`))
-		refused(t, c.all(wants[0])[0], Violation, "not-logged", "holds does not do")
+		refused(t, c.all(wants[0])[0], Violation, "no-claim", "holds does not do")
 	}
 }
 
@@ -166,7 +166,7 @@ func TestEvidenceOfALogThatIsNotItsOwnIsNone(t *testing.T) {
 	other.Publish()
 	p.settings(dev, l, other)
 	c := newCarrying(t, p)
-	c.reg.SetEvidence(at(wants[0], l), other.bundle(other.Tree, 0, 1)) // both are trusted
+	c.reg.SetEvidence(at(wants[0], l), other.bundle(other.Tree, 0, 2)) // both are trusted
 	l.down()
 	vs := c.all(wants[0])
 	verified(t, vs) // by the other log, which has it
@@ -248,7 +248,7 @@ func TestAnOpeningIsTakenFromTheRegistry(t *testing.T) {
 	p := newPlace(t, asks, l)
 	w := p.want("x", "1.0.0", x.raw)
 	c := newCarrying(t, p)
-	c.reg.SetEvidence(at(w, l), l.bundle(l.Tree, 0, 1))
+	c.reg.SetEvidence(at(w, l), l.bundle(l.Tree, 0, 2))
 	id, err := x.entry.Identity()
 	fatalIf(t, err)
 	path := registry.OpeningPath("default", "x", "1.0.0", id)
@@ -286,7 +286,7 @@ func TestOnlyTheRegistryItselfHearsOfAPrivateCrate(t *testing.T) {
 	w := p.want("secret", "1.0.0", raw)
 	w.Demand.Registry = corp
 	c := newCarrying(t, p)
-	c.reg.SetEvidence(at(w, l), l.bundle(l.Tree, 0, 1))
+	c.reg.SetEvidence(at(w, l), l.bundle(l.Tree, 0, 2))
 	quietly(t, c.all(w))
 	c.forget()
 	c.reg.SetEvidence(at(w, l), nil)
@@ -297,7 +297,7 @@ func TestOnlyTheRegistryItselfHearsOfAPrivateCrate(t *testing.T) {
 	// And no registry's word opens a log that the policy does not.
 	p.settings(dev+fmt.Sprintf("[registry.%q]\n", corp), l)
 	c.forget()
-	c.reg.SetEvidence(at(w, l), l.bundle(l.Tree, 0, 1))
+	c.reg.SetEvidence(at(w, l), l.bundle(l.Tree, 0, 2))
 	refused(t, c.all(w)[0], Violation, "registry")
 	l.asked()
 }

@@ -3,6 +3,7 @@ package verdict
 import (
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -50,14 +51,58 @@ type Coverage struct {
 	LeftOut    []string `json:"left_out"`   // not in the .crate, though its author's manifest names them
 }
 
-// Logged says where the entry is.
+// Logged says where the entry is, and that the log holds no other checksum for the version.
 type Logged struct {
 	Origin       string        `json:"origin"`
 	Index        uint64        `json:"index"`
+	First        uint64        `json:"first"`     // index of the entry that gave the version its one checksum
+	Inherited    bool          `json:"inherited"` // that is an entry of the log before this one
 	Size         int64         `json:"size"`      // of the checkpoint
 	Root         string        `json:"root"`      // hex
-	Witnessed    time.Time     `json:"witnessed"` // the quorum's; zero without one
+	AsOf         time.Time     `json:"as_of"`     // when the quorum cosigned it; zero without one
 	Cosignatures []Cosignature `json:"cosignatures"`
+}
+
+// Heard is what a log shows about several versions.
+type Heard struct {
+	Origin   string    `json:"origin"`
+	Versions int       `json:"versions"` // the log holds one checksum for each of so many
+	Size     int64     `json:"size"`     // of the oldest checkpoint that was shown
+	AsOf     time.Time `json:"as_of"`    // when the quorum cosigned that; zero without one
+}
+
+// HeardOf sums up what each log shows about the crates that are verified, in the order of the logs' names.
+func HeardOf(vs []Verdict) []Heard {
+	all := []Heard{}
+	for _, v := range vs {
+		if v.Status != Verified {
+			continue
+		}
+		l := v.Facts.Log
+		i, known := slices.BinarySearchFunc(all, l.Origin, func(h Heard, o string) int { return strings.Compare(h.Origin, o) })
+		if !known {
+			all = slices.Insert(all, i, Heard{Origin: l.Origin, Size: l.Size, AsOf: l.AsOf})
+		}
+		if h := &all[i]; l.Size < h.Size {
+			h.Size, h.AsOf = l.Size, l.AsOf
+		}
+		all[i].Versions++
+	}
+	return all
+}
+
+// String is a phrase.
+func (h Heard) String() string {
+	what := fmt.Sprintf("each of %d versions", h.Versions)
+	if h.Versions == 1 {
+		what = "the version"
+	}
+	return OneChecksum(client.Checkpoint{Origin: h.Origin, Size: h.Size, Witnessed: h.AsOf}, what)
+}
+
+// OneChecksum says what a log that was verified shows about a version.
+func OneChecksum(c client.Checkpoint, version string) string {
+	return fmt.Sprintf("%s holds one checksum for %s, %s", c.Origin, version, c.AsOf())
 }
 
 // Cosignature is a witness's, verified.
@@ -80,8 +125,9 @@ func (c *Checker) newFacts(r *client.Result) *Facts {
 
 // LoggedAt says where a verified entry is.
 func LoggedAt(r *client.Result) Logged {
-	l := Logged{Origin: r.Checkpoint.Origin, Index: r.Index, Size: r.Checkpoint.Size,
-		Root: hex.EncodeToString(r.Checkpoint.Root[:]), Witnessed: r.Checkpoint.Witnessed, Cosignatures: []Cosignature{}}
+	l := Logged{Origin: r.Checkpoint.Origin, Index: r.Index, First: r.First.First, Inherited: r.First.Inherited,
+		Size: r.Checkpoint.Size, Root: hex.EncodeToString(r.Checkpoint.Root[:]), AsOf: r.Checkpoint.Witnessed,
+		Cosignatures: []Cosignature{}}
 	for _, s := range r.Checkpoint.Cosignatures {
 		l.Cosignatures = append(l.Cosignatures, Cosignature{s.Witness, s.KeyName, s.Time})
 	}

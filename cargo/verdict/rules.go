@@ -48,7 +48,7 @@ func (c *Checker) origins() string {
 
 // mild are the reasons that say that nothing was shown, or less than the policy wants; not that
 // anything is false. A log can always say that it has nothing, so no more is lost by them.
-var mild = []string{"not-logged", "unreachable", "not-cached", "no-log", "registry", "no-opening", "not-downloaded",
+var mild = []string{"not-logged", "no-claim", "withheld", "unreachable", "not-cached", "no-log", "registry", "no-opening", "not-downloaded",
 	"index-not-seen", "program", "unproven", "crlf", "left-out", "stale"}
 
 // Mild says that an error is no more than that something was not shown: all that it is about is

@@ -41,11 +41,7 @@ func (c *Checker) Tree(dir string) *Tree {
 // Save writes the bundle and the opening of a verdict of its checker that is Verified. A bundle that
 // is there stays if it verifies and is of no smaller tree. wrote says whether anything changed.
 func (t *Tree) Save(ctx context.Context, v *Verdict) (wrote bool, err error) {
-	proof, err := client.ParseProof(v.Bundle)
-	if err != nil {
-		return false, err
-	}
-	e, err := entry.Parse(proof.Extra)
+	proof, e, err := client.UnverifiedEntry(v.Bundle)
 	if err != nil {
 		return false, err
 	}
@@ -141,11 +137,7 @@ func (c *Checker) kept(w Want, file string) ([]byte, bool) {
 		if file == originName(s.origin)+BundleExt {
 			return b, true
 		}
-		proof, err := client.ParseProof(b)
-		if err != nil {
-			continue
-		}
-		e, err := entry.Parse(proof.Extra)
+		_, e, err := client.UnverifiedEntry(b)
 		if err != nil {
 			continue
 		}

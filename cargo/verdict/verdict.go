@@ -35,6 +35,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -424,9 +425,15 @@ func (c *Checker) run(ctx context.Context, items []*item, progress func(done, to
 			progress(len(items)-len(open), len(items))
 		}
 	}
-	c.heads.settle(ctx, accepted)
+	shown, of := c.absences(items)
+	c.heads.settle(ctx, slices.Concat(accepted, shown))
 	for _, it := range accepted {
 		it.release()
+	}
+	for i, it := range shown {
+		if err := it.verdict.Err; err != nil && !errors.Is(err, errUnshown) {
+			of[i].decide(it.verdict.Status, err)
+		}
 	}
 	c.doubts(ctx, items)
 	for _, it := range items {

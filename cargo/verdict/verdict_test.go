@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"cratelog/cargo/policy"
+	"cratelog/client"
 	"cratelog/entry"
 	"cratelog/evidence"
 	"cratelog/internal/testlog"
@@ -31,10 +32,10 @@ func hello(t testing.TB, settings string) (*fakeLog, *place, []Want) {
 	names, raws, entries := real(t)
 	var wants []Want
 	for i, e := range entries {
-		l.Add(fmt.Appendf(nil, "between %d", i))
-		l.add(e)
+		l.Tree.Append(fmt.Appendf(nil, "between %d", i), testlog.Must(e.Marshal()))
 		wants = append(wants, p.want(names[i][0], names[i][1], raws[i]))
 	}
+	l.Publish()
 	return l, p, wants
 }
 
@@ -47,7 +48,7 @@ func TestHonestCratesAreVerifiedAndRemembered(t *testing.T) {
 		src := entries[i].Claim.(*entry.Source)
 		f := v.Facts
 		if f.Commit != fmt.Sprintf("%x", src.Commit) || f.Path != src.Path || !f.Development || f.Log.Origin != l.KeyName ||
-			f.Log.Index != uint64(2*i+1) || f.Log.Size != 6 || len(f.Log.Cosignatures) != 3 || !f.Log.Witnessed.Equal(now) {
+			f.Log.Index != uint64(2*i+1) || f.Log.First != f.Log.Index || f.Log.Size != 7 || len(f.Log.Cosignatures) != 3 || !f.Log.AsOf.Equal(now) {
 			t.Errorf("%s %s: %+v", v.Name, v.Version, f)
 		}
 		if !slices.Contains(f.Coverage.Proven, "src/lib.rs") || !slices.Contains(f.Coverage.Derived, "Cargo.toml") {
@@ -149,7 +150,7 @@ func TestALogThatTakesCratesAfterTheUploadMayNotHaveOneYet(t *testing.T) {
 		}
 	}
 	w := Want{Name: "x", Version: "1.0.0", Demand: policy.Demand{Package: policy.Package{Registry: "sparse+https://a.example/"}}}
-	if err := notLogged(w, &source{}, &policy.Policy{}); !strings.Contains(err.Error(), "--index sparse+https://a.example/\"") {
+	if err := absent(w, [32]byte{}, &source{}, &policy.Policy{}, &client.NotLoggedError{}); !strings.Contains(err.Error(), "--index sparse+https://a.example/\"") {
 		t.Errorf("the remedy is for another registry: %v", err)
 	}
 }
@@ -170,7 +171,7 @@ func TestWhatIsNotVerifiedIsNamed(t *testing.T) {
 		slug   string
 		words  []string
 	}{
-		{p.want("nobody", "1.0.0", raw), Violation, "not-logged", []string{"the log log.example/a has no entry for nobody 1.0.0: no one has proved this version there", "or make an exception in zkp.toml"}},
+		{p.want("nobody", "1.0.0", raw), Violation, "not-logged", []string{"the log log.example/a has no entry for nobody 1.0.0 (proved not logged, as of 2026-09-01T12:00:00Z): no one has proved this version there", "or make an exception in zkp.toml"}},
 		{Want{Name: "x", Version: "1.0.0", Demand: required("x", "1.0.0")}, Unchecked, "not-downloaded", []string{"the .crate of x 1.0.0 is not on this machine. Run cargo fetch first."}},
 		{Want{Name: "x", Version: "1.0.0", Path: filepath.Join(p.dir, "gone"), Demand: required("x", "1.0.0")}, Unchecked, "not-downloaded", nil},
 		{Want{Name: "x", Version: "1.0.0", Path: p.dir, Demand: required("x", "1.0.0")}, Unchecked, "unreadable", []string{p.dir + " cannot be read: "}},
@@ -236,10 +237,10 @@ func TestADishonestBundleIsAViolation(t *testing.T) {
 	l, p, wants := hello(t, dev)
 	l.says("/", http.StatusOK, []byte("no bundle"))
 	refused(t, p.all(wants[0])[0], Violation, "malformed-bundle", "its first line is not")
-	l.says("/", http.StatusOK, l.bundle(l.Tree, 3, 6))
+	l.says("/", http.StatusOK, l.bundle(l.Tree, 3, 7))
 	refused(t, p.all(wants[0])[0], Violation, "another-crate", "the entry is about hello-proof 0.1.1, wanted is hello-proof 0.1.0")
 	l.up()
-	l.ServeSigned(l.Tree, 6, l.Witnesses[0])
+	l.ServeSigned(l.Tree, 7, l.Witnesses[0])
 	refused(t, p.all(wants[0])[0], Violation, "quorum", "the quorum is 2 of (w1, w2, w3), cosigned by w1")
 	l.Publish()
 	verified(t, p.all(wants...))
@@ -264,14 +265,16 @@ func TestEachLogIsTriedInOrder(t *testing.T) {
 	a.says("/", http.StatusOK, []byte("garbage"))
 	verified(t, fresh().all(w))
 	// What a says of b's crate must satisfy a's trust file, not b's.
-	a.says("/", http.StatusOK, b.bundle(b.Tree, 0, 1))
+	a.says("/", http.StatusOK, b.bundle(b.Tree, 0, 2))
 	b.down()
 	refused(t, fresh().all(w)[0], Violation, "unknown-log", `the checkpoint names the log "log.example/b", the trust file lists "log.example/a"`)
 	a.up()
 	refused(t, fresh().all(w)[0], Unchecked, "unreachable", "log.example/b")
 	b.up()
 	b.Serve(b.Tree, 0, nil)
-	refused(t, fresh().all(w)[0], Violation, "not-logged")
+	refused(t, fresh().all(w)[0], Unchecked, "withheld", "the log says that x 1.0.0 is not logged, and then shows nothing")
+	b.become(testlog.NewTree([]byte("nothing")))
+	refused(t, fresh().all(w)[0], Violation, "not-logged", "the log log.example/a has no entry for x 1.0.0 (proved not logged, as of ")
 }
 
 func TestABrokenCacheHeals(t *testing.T) {

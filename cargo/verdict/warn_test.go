@@ -118,6 +118,7 @@ func TestWhatIsOldDoesNotHideWhatIsFalse(t *testing.T) {
 	for _, witness := range l.Witnesses {
 		*witness = *witness.At(p.at)
 	}
+	l.Publish()
 	wrong := l.bundle(l.Tree, 3, size)
 	first, second := registrytest.New(t), registrytest.New(t)
 	first.TakeEvidence()

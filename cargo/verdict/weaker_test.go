@@ -57,7 +57,7 @@ func TestAGivenBundleIsOfItsRegistry(t *testing.T) {
 		"[[allow]]\ncrate = \"x\"\nregistry = \"sparse+"+index+"/\"\nwithout-opening = true\nreason = \"r\"\nexpires = \"2027-01-31\"\n", l)
 	rules := p.policy.Rules("x", "1.0.0", now)
 	rules.Registry = index
-	g := Given{Bundle: l.bundle(l.Tree, 0, 1), Crate: unpacked(t, p.want("x", "1.0.0", x.raw)), Rules: rules}
+	g := Given{Bundle: l.bundle(l.Tree, 0, 2), Crate: unpacked(t, p.want("x", "1.0.0", x.raw)), Rules: rules}
 	if a, err := p.checker(false).Bundle(t.Context(), g); a != nil || err == nil || err.(*Error).Reason != "no-opening" {
 		t.Errorf("a crate of another registry is excused: %+v, %v", a, err)
 	}

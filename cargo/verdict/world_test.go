@@ -52,9 +52,9 @@ func newLog(t testing.TB, origin string) *fakeLog {
 		l.mu.Unlock()
 		path := r.URL.Path
 		tile := strings.HasPrefix(path, "/tile/") && !strings.HasPrefix(path, "/tile/entries/")
-		builds := l.joined && (path == "/checkpoint" || strings.HasPrefix(path, "/tile/entries/") || strings.HasPrefix(path, "/v1/lists/") ||
+		builds := path == "/checkpoint" || path == "/v1/index" || l.joined && (strings.HasPrefix(path, "/tile/entries/") || strings.HasPrefix(path, "/v1/lists/") ||
 			strings.HasPrefix(path, "/v1/artifacts/"))
-		if !tile && !builds && !strings.HasPrefix(path, "/v1/crates/") && !strings.HasPrefix(path, "/v1/openings/") {
+		if !tile && !builds && !strings.HasPrefix(path, "/v1/crates/") && !strings.HasPrefix(path, "/v1/lookup/") && !strings.HasPrefix(path, "/v1/openings/") {
 			t.Errorf("a log is asked for %s", path)
 		}
 		l.ServeHTTP(w, r)
@@ -66,8 +66,14 @@ func newLog(t testing.TB, origin string) *fakeLog {
 
 func (l *fakeLog) add(e *entry.Entry) { l.Add(testlog.Must(e.Marshal())) }
 
-// pad adds leaves that are no entries until there are n.
-func (l *fakeLog) pad(n int64, what string) { l.become(l.Tree.Grow(n, what)) }
+// pad adds leaves that are no entries, and a seal, until there are n.
+func (l *fakeLog) pad(n int64, what string) { l.become(grown(l.Tree, n, what)) }
+
+// grown adds leaves that are no entries, and a seal, until a tree has n.
+func grown(t *testlog.Tree, n int64, what string) *testlog.Tree {
+	t.Grow(n-1, what).SealAs(t.Map(n - 1).Root())
+	return t
+}
 
 // become makes the log show another tree from now on.
 func (l *fakeLog) become(t *testlog.Tree) {
@@ -80,7 +86,7 @@ func (l *fakeLog) show(size int64) {
 	l.Serve(l.Tree, l.Tree.Size(), l.Sign(l.Tree, size, l.Witnesses...))
 }
 
-// bundle makes the bundle of a leaf of a tree under its first size ones.
+// bundle makes the bundle of a leaf of a tree under its first size ones, the last of which is a seal.
 func (l *fakeLog) bundle(t *testlog.Tree, index, size int64) []byte {
 	return t.Bundle(index, size, l.Sign(t, size, l.Witnesses...))
 }
