@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"time"
 
 	"cratelog/build"
 	"cratelog/build/builder"
@@ -79,11 +80,13 @@ func (o *memberOptions) keys(ctx context.Context, sh *shell, kind build.Kind) (*
 
 func attestVerb(ctx context.Context, sh *shell, args []string) error {
 	fs := newFlags(sh, "attest", "FILE", "Say, as a member of a set of builders, that FILE is what the compiler makes "+
-		"of a crate: the\nbinary that \"cargo zkp rebuild --out DIR\" made twice and put into DIR. The log is asked "+
-		"before for\n"+
-		"all that was said about the crate; what others deny is said with --dissent only.")
+		"of a crate: the\nbinary that \"cargo zkp rebuild --out DIR\" made twice and put into DIR. The log, which must be "+
+		"one of\nthe policy, has to show before all that was said about the crate; what others deny is said with\n"+
+		"--dissent only.")
 	var o memberOptions
 	o.register(fs)
+	var b believe
+	b.RegisterTrust(fs)
 	report := fs.String("report", "", "`DIR` that rebuild wrote (default: the directory of FILE)")
 	offline := fs.Bool("offline", false, "ask no log and submit nothing: only the key's journal keeps it from "+
 		"contradicting itself")
@@ -130,7 +133,8 @@ func attestVerb(ctx context.Context, sh *shell, args []string) error {
 	a := builder.Attestation{Set: set, Subject: r.Subject, Claim: r.Claim, List: r.List, Keys: keys, Offline: *offline,
 		Dissent: *dissent, Again: *again}
 	if !*offline {
-		if a.Rows, err = rowsOf(ctx, sh, o.log, r.Subject); err != nil {
+		b.Development = o.development
+		if a.Rows, err = b.rowsOf(ctx, sh, o.log, r.Subject); err != nil {
 			return err
 		}
 	}
@@ -180,16 +184,33 @@ func sameFile(a, b string) bool {
 	return errX == nil && errY == nil && x == y
 }
 
-// rowsOf asks a log for all build claims about a crate version.
-func rowsOf(ctx context.Context, sh *shell, url string, s entry.Subject) ([]client.BuildRow, error) {
-	rows, err := logClient(sh, url).Builds(ctx, s)
+// rowsOf has a log show all build claims about a crate version.
+func (b *believe) rowsOf(ctx context.Context, sh *shell, url string, s entry.Subject) ([]client.BuildRow, error) {
+	log, err := b.shown(sh, url)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := log.Builds(ctx, s)
 	if err != nil {
 		return nil, fmt.Errorf("asking the log at %s what builders say about %s v%s: %w", url, s.Name, s.Version, err)
 	}
-	if rows == nil {
-		rows = []client.BuildRow{}
-	}
 	return rows, nil
+}
+
+// shownAge is how old what a log shows may be to whoever speaks after it: what was said since would be missed.
+const shownAge = 24 * time.Hour
+
+// shown returns the log at a URL, which must be one of the policy.
+func (b *believe) shown(sh *shell, url string) (*builder.Shown, error) {
+	trust, development, err := b.trustOf(url)
+	if err != nil {
+		return nil, err
+	}
+	rules := client.Rules{MaxAge: shownAge, AllowNoWitnesses: development}
+	if !trust.NeedsWitnesses() {
+		rules.MaxAge = 0
+	}
+	return &builder.Shown{Log: logClient(sh, url), Policy: trust, Rules: rules}, nil
 }
 
 // attestAs is key.Attest; what speaks against it is a refusal.

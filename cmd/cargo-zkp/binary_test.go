@@ -19,6 +19,7 @@ import (
 	"cratelog/build"
 	"cratelog/client"
 	"cratelog/entry"
+	"cratelog/index"
 	"cratelog/internal/forge"
 	"cratelog/internal/outcome"
 	"cratelog/internal/testlog"
@@ -114,17 +115,21 @@ func (d *bench) settings(more string) {
 // write writes app.builds.
 func (d *bench) write() {
 	d.t.Helper()
-	size := d.log.Tree.Size()
-	j := &client.Joined{Checkpoint: d.log.Sign(d.log.Tree, size, d.log.Witnesses...), List: d.list.Marshal()}
-	for _, of := range []struct {
-		from []int64
-		to   *[]client.Part
-	}{{d.builds, &j.Builds}, {d.src, &j.Sources}} {
-		for _, i := range of.from {
-			p := testlog.Must(client.ParseProof(d.log.Tree.Bundle(i, size, j.Checkpoint)))
-			*of.to = append(*of.to, client.Part{Index: p.Index, Entry: p.Extra, Hashes: p.Hashes})
-		}
+	t := d.log.Tree
+	t.Seal()
+	j := &client.Joined{Checkpoint: d.log.Sign(t, t.Size(), d.log.Witnesses...), List: d.list.Marshal()}
+	bundle := func(i int64) *client.Bundle {
+		return testlog.Must(client.ParseBundle(t.Bundle(i, t.Size(), j.Checkpoint)))
 	}
+	for _, i := range d.builds {
+		b := bundle(i)
+		j.Builds, j.Seal, j.Version = append(j.Builds, client.Part{Index: b.Index, Entry: b.Entry, Hashes: b.Hashes}), b.Seal, b.Version
+	}
+	for _, i := range d.src {
+		b := bundle(i)
+		j.Sources = append(j.Sources, client.Part{Index: b.Index, Entry: b.Entry, Hashes: b.Hashes, Version: b.Version})
+	}
+	_, j.Complete = t.Map(t.Size() - 1).Prefix(index.BinaryPrefix(d.app.SHA256, d.claim.Binary, d.claim.Target))
 	put(d.t, "app.builds", string(testlog.Must(j.Marshal())))
 }
 
@@ -138,8 +143,7 @@ func TestABinaryIsVerifiedAsItsBuildersSay(t *testing.T) {
 	d := newBench(t)
 	offline := []string{"verify", "--binary", "app", "--crates", "crates", "--offline"}
 	said := []string{"Verified app: the binary app of app v1.0.0 for ", "3 of 4 of set rebuilders say so: b0, b1, " +
-		"b2", "this log says it has no other result, as of ",
-		"(not proven)", "1 crate compiled, 1 proven", "versions chosen by whoever packaged, not proven",
+		"b2", "this log, as of ", "shows no other result", "1 crate compiled, 1 proven", "versions chosen by whoever packaged, not proven",
 		"offline: what the log shows was cosigned",
 		"Finished app is what 3 of 4 builders make of app v1.0.0, whose source is", "UNSAFE development keys"}
 	d.does(outcome.OK, said, append(offline, "app@1.0.0")...)
@@ -275,9 +279,9 @@ func TestWhatAFileOfBuildsHoldsIsShown(t *testing.T) {
 	d := newBench(t)
 	e := d.say(3, func(b *entry.Build) { b.Artifact = [32]byte{0xab} })
 	d.write()
-	d.does(outcome.OK, []string{"app v1.0.0", "log.example/" + t.Name() + ", 6 entries, as of ",
+	d.does(outcome.OK, []string{"app v1.0.0", "log.example/" + t.Name() + ", 8 entries, as of ",
 		fmt.Sprintf("entry 2:     %x by b0 of set rebuilders", d.claim.Artifact),
-		"entry 5:     ab0000", "by b3 of set rebuilders", "dep v1.0.0, its source is entry 0", "cargo zkp verify " +
+		"entry 6:     ab0000", "by b3 of set rebuilders", "dep v1.0.0, its source is entry 0", "cargo zkp verify " +
 			"--binary FILE --bundle app.builds"}, "show", "app.builds")
 	put(t, "app.entry", string(testlog.Must(e.Marshal())))
 	d.does(outcome.OK, []string{"binary:      app for ", "said by:     b3 of set rebuilders", "proof:       " +

@@ -305,6 +305,9 @@ func (c *call) verifyPresent(ctx context.Context, sh *shell) error {
 	for _, u := range k.Unmatched {
 		sh.Warn("%s", u)
 	}
+	for _, h := range verdict.HeardOf(k.verdicts) {
+		sh.Status("Verified", "%s", h)
+	}
 	if list := k.excepted(); list != "" {
 		sh.Status("Excepted", "%s", list)
 	}

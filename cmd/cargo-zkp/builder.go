@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"strings"
@@ -231,11 +230,9 @@ func sayCommon(sh *shell, s *build.Set, former string) error {
 
 func builderStatus(ctx context.Context, sh *shell, args []string) error {
 	fs := newFlags(sh, "builder status", "[NAME@VERSION...]", "Look in a log for what was said with a key: if its "+
-		"journal does not know it, somebody else has the\nkey, or the journal is an old one. Without crates the "+
-		"whole log "+
-		"is read, which must be one of the\npolicy; with crates, or --programs, it is asked about these, and learns "+
-		"that. "+
-		"Tags are computed here.")
+		"journal does not know it, somebody else has the\nkey, or the journal is an old one. The log must be one of the policy. "+
+		"Without crates all of it is read;\nwith crates, or --programs, it shows all about these, and learns that they are "+
+		"asked for. Tags are\ncomputed here.")
 	var b believe
 	b.register(fs)
 	keyFile := fs.String("key", "", "`FILE` with the builder's key (required)")
@@ -259,11 +256,9 @@ func builderStatus(ctx context.Context, sh *shell, args []string) error {
 	if err != nil {
 		return err
 	}
-	var trust *client.Policy
-	if len(list) == 0 {
-		if trust, err = b.trustOf(*url); err != nil {
-			return err
-		}
+	log, err := b.shown(sh, *url)
+	if err != nil {
+		return err
 	}
 	open := builder.Peek // also while "builder run" uses the key
 	if *adopt {
@@ -286,21 +281,20 @@ func builderStatus(ctx context.Context, sh *shell, args []string) error {
 		return outcome.Usagef("a named key has a tag for each set: status needs --set FILE")
 	}
 	t := statusTeller{sh: sh, key: key, sets: sets, adopt: *adopt}
-	if trust != nil {
-		n, err := builder.AllBuilds(ctx, logClient(sh, *url), trust, func(s builder.Said) error {
+	if len(list) == 0 {
+		n, err := builder.AllBuilds(ctx, log.Log, log.Policy, func(s builder.Said) error {
 			return t.tell(s.Subject.Name, s.Subject.Version, []client.BuildRow{s.BuildRow})
 		})
 		if err != nil {
 			return err
 		}
-		sh.Status("Read", "%d entries of the log", n)
+		sh.Status("Read", "the log's tree of %d entries", n)
 		return t.end()
 	}
-	log := logClient(sh, *url)
 	for _, p := range list {
 		rows, err := log.Builds(ctx, entry.Subject{Registry: entry.Registry(*registry), Name: p.Name,
 			Version: p.Version})
-		if err != nil && !errors.Is(err, client.ErrNotLogged) {
+		if err != nil {
 			return fmt.Errorf("asking the log what builders say about %s: %w", p, err)
 		}
 		if err := t.tell(p.Name, p.Version, rows); err != nil {
@@ -310,20 +304,20 @@ func builderStatus(ctx context.Context, sh *shell, args []string) error {
 	return t.end()
 }
 
-// trustOf returns the policy's trust file that names the log at a URL.
-func (b *believe) trustOf(logURL string) (*client.Policy, error) {
+// trustOf returns the policy's trust file that names the log at a URL, and whether the policy is for development.
+func (b *believe) trustOf(logURL string) (trust *client.Policy, development bool, err error) {
 	p, err := b.trusting(nil)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	for _, t := range p.Trust {
 		for _, l := range t.Policy.Logs() {
 			if strings.TrimSuffix(l.URL, "/") == strings.TrimSuffix(logURL, "/") {
-				return t.Policy, nil
+				return t.Policy.Of(l.Origin), p.Development, nil
 			}
 		}
 	}
-	return nil, outcome.Usagef("no trust file of the policy names a log at %s, so what it shows could not be "+
+	return nil, false, outcome.Usagef("no trust file of the policy names a log at %s, so what it shows could not be "+
 		"believed; name one with --trust FILE", logURL)
 }
 

@@ -14,7 +14,6 @@ import (
 	"cratelog/build/builder"
 	"cratelog/build/membership"
 	"cratelog/build/rebuild"
-	"cratelog/client"
 	"cratelog/entry"
 	"cratelog/internal/outcome"
 )
@@ -178,9 +177,13 @@ func (o *runOptions) prepare(sh *shell) error {
 // config wires the service to the real world.
 func (o *runOptions) config(sh *shell, key *builder.Key, set *build.Set, keys *membership.Keys) (builder.Config,
 	error) {
-	log := logClient(sh, o.log)
+	shown, err := o.rebuild.shown(sh, o.log)
+	if err != nil {
+		return builder.Config{}, err
+	}
+	log := shown.Log
 	c := builder.Config{
-		Key: key, Set: set, Keys: keys, Log: log, Dir: o.dir, Every: o.every,
+		Key: key, Set: set, Keys: keys, Log: shown, Dir: o.dir, Every: o.every,
 		Programs: func(context.Context) ([]builder.Program, error) {
 			text, err := readFile(o.programs, maxProgramList)
 			if err != nil {
@@ -215,24 +218,20 @@ func (o *runOptions) config(sh *shell, key *builder.Key, set *build.Set, keys *m
 	if !o.follow {
 		return c, nil
 	}
-	f, err := o.follower(log)
+	f, err := o.follower(shown)
 	if err == nil {
 		c.Programs, c.LeaveRefused = f.Programs, true
 	}
 	return c, err
 }
 
-// follower reads the log, which must be one of the policy.
-func (o *runOptions) follower(log *client.Log) (*builder.Follower, error) {
-	trust, err := o.rebuild.trustOf(o.log)
-	if err != nil {
-		return nil, err
-	}
+// follower reads the log.
+func (o *runOptions) follower(log *builder.Shown) (*builder.Follower, error) {
 	registry, err := o.rebuild.published.subjectRegistry()
 	if err != nil {
 		return nil, err
 	}
-	return &builder.Follower{Log: log, Policy: trust, Registry: registry, Dir: o.dir, From: o.from}, nil
+	return &builder.Follower{Log: log.Log, Policy: log.Policy, Registry: registry, Dir: o.dir, From: o.from}, nil
 }
 
 // rebuildProgram verifies a program and builds it twice.

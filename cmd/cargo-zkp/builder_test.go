@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"cratelog/build"
 	"cratelog/build/builder"
@@ -18,6 +19,7 @@ import (
 	"cratelog/internal/fixture"
 	"cratelog/internal/loopback"
 	"cratelog/internal/outcome"
+	"cratelog/internal/testlog"
 	"cratelog/log"
 )
 
@@ -102,49 +104,49 @@ func TestBuildersAttestInALog(t *testing.T) {
 	url := w.URL
 	good, bad := h.report(t, "a binary", ""), h.report(t, "another binary", "")
 	attest := func(key, file string, more ...string) []string {
-		return append([]string{"attest", file, "--key", key, "--set", "rebuilders.set", "--log", url}, more...)
+		return append([]string{"attest", file, "--key", key, "--set", "rebuilders.set", "--log", url, "--trust", w.File}, more...)
 	}
 	status := func(key string, more ...string) []string {
-		return append([]string{"builder", "status", "--key", key, "--set", "rebuilders.set", "--log", url, "hello-proof@0.1.0"}, more...)
+		return append([]string{"builder", "status", "--key", key, "--set", "rebuilders.set", "--log", url, "--trust", w.File, "hello-proof@0.1.0"}, more...)
 	}
 	zkpSays(t, outcome.OK, []string{"0 attestations with this key"}, status("alpha")...)
 	fresh, err := os.ReadFile("alpha.journal")
 	fatalIf(t, err)
-	zkpSays(t, outcome.OK, []string{"Attested", "entry 1 of the log"}, attest("alpha", good)...)
+	zkpSays(t, outcome.OK, []string{"Attested", "entry 2 of the log"}, attest("alpha", good)...)
 	bundle, err := os.ReadFile(good + ".tlog-proof")
 	fatalIf(t, err)
-	p, err := client.ParseProof(bundle)
+	p, err := client.ParseBundle(bundle)
 	fatalIf(t, err)
-	e, err := entry.Parse(p.Extra)
+	e, err := entry.Parse(p.Entry)
 	fatalIf(t, err)
 	if member, err := build.VerifyNamed(e); err != nil || member != "alpha" || e.Claim.(*entry.Build).Root != set.Root() {
 		t.Errorf("it is of %q, %v", member, err)
 	}
-	zkpSays(t, outcome.Refused, []string{"has attested this build already: entry 1"}, attest("alpha", good)...)
-	zkpSays(t, outcome.Refused, []string{"as entry 1, that this key attested", "nothing was attested"}, attest("alpha", bad)...)
+	zkpSays(t, outcome.Refused, []string{"has attested this build already: entry 2"}, attest("alpha", good)...)
+	zkpSays(t, outcome.Refused, []string{"as entry 2, that this key attested", "nothing was attested"}, attest("alpha", bad)...)
 
 	// Made by one and handed in by another.
 	zkpSays(t, outcome.OK, nil, attest("beta", good, "--hold")...)
-	zkpSays(t, outcome.OK, []string{"entry 2 of the log"}, "attest", good, "--relay", "--log", url)
-	zkpSays(t, outcome.OK, []string{"entry 2 of the log"}, "attest", good, "--relay", "--log", url)
+	zkpSays(t, outcome.OK, []string{"entry 4 of the log"}, "attest", good, "--relay", "--log", url)
+	zkpSays(t, outcome.OK, []string{"entry 4 of the log"}, "attest", good, "--relay", "--log", url)
 
 	zkpSays(t, outcome.Refused, []string{"other builders say", fmt.Sprintf("%x", sum("a binary")),
-		fmt.Sprintf("%x", sum("another binary")), "(entry 1)", "(entry 2)", "--dissent"}, attest("gamma", bad)...)
-	zkpSays(t, outcome.OK, []string{"entry 3 of the log"}, attest("gamma", bad, "--dissent")...)
+		fmt.Sprintf("%x", sum("another binary")), "(entry 2)", "(entry 4)", "--dissent"}, attest("gamma", bad)...)
+	zkpSays(t, outcome.OK, []string{"entry 6 of the log"}, attest("gamma", bad, "--dissent")...)
 
 	zkpSays(t, outcome.OK, []string{"1 attestations with this key, all in its journal, which knows 1",
-		fmt.Sprintf("hello-proof 0.1.0: binary hello, SHA-256 %x, entry 1", sum("a binary"))}, status("alpha")...)
+		fmt.Sprintf("hello-proof 0.1.0: binary hello, SHA-256 %x, entry 2", sum("a binary"))}, status("alpha")...)
 	fatalIf(t, os.WriteFile("alpha.journal", fresh, 0o600))
-	zkpSays(t, outcome.Refused, []string{"entry 1 says with this key", "its journal does not know it", "somebody else has the key"},
+	zkpSays(t, outcome.Refused, []string{"entry 2 says with this key", "its journal does not know it", "somebody else has the key"},
 		status("alpha")...)
 	all := []string{"builder", "status", "--key", "alpha", "--set", "rebuilders.set", "--log", url, "--trust", w.File}
-	zkpSays(t, outcome.Refused, []string{"Read 4 entries", "hello-proof 0.1.0: entry 1 says with this key", "somebody else has the key"},
+	zkpSays(t, outcome.Refused, []string{"tree of 8 entries", "hello-proof 0.1.0: entry 2 says with this key", "somebody else has the key"},
 		all...)
 	zkpSays(t, outcome.Usage, []string{"no trust file of the policy names a log at " + url + "/x"}, append(all, "--log", url+"/x")...)
 	zkpSays(t, outcome.Refused, []string{"attestations of this key that its journal does not know"}, attest("alpha", good)...)
 	zkpSays(t, outcome.OK, []string{"Adopted"}, status("alpha", "--adopt")...)
 	zkpSays(t, outcome.OK, []string{"all in its journal, which knows 1"}, status("alpha")...)
-	zkpSays(t, outcome.OK, []string{"Read 4 entries", "1 attestations with this key, all in its journal"}, all...)
+	zkpSays(t, outcome.OK, []string{"tree of 8 entries", "1 attestations with this key, all in its journal"}, all...)
 }
 
 // TestHiddenBuildersAttestInALog: two of three say so, and none says who he is.
@@ -165,11 +167,12 @@ func TestHiddenBuildersAttestInALog(t *testing.T) {
 	zkpSays(t, outcome.OK, []string{"UNSAFE development keys", "(hidden) of 3 builders", "hides little"}, args[:len(args)-1]...)
 	set, err := build.ReadSet("rebuilders.set")
 	fatalIf(t, err)
-	url, good := h.log(t, set).URL, h.report(t, "a binary", "")
+	w, good := h.log(t, set), h.report(t, "a binary", "")
+	url := w.URL
 	for i, k := range []string{"beta", "alpha"} {
-		zkpSays(t, outcome.OK, []string{fmt.Sprintf("entry %d of the log", i+1)}, "attest", good, "--key", k, "--set", "rebuilders.set",
-			"--log", url, "--development")
-		zkpSays(t, outcome.OK, []string{"1 attestations with this key, all in its journal"}, "builder", "status", "--key", k, "--log", url,
+		zkpSays(t, outcome.OK, []string{fmt.Sprintf("entry %d of the log", 2*i+2)}, "attest", good, "--key", k, "--set", "rebuilders.set",
+			"--log", url, "--trust", w.File, "--development")
+		zkpSays(t, outcome.OK, []string{"1 attestations with this key, all in its journal"}, "builder", "status", "--key", k, "--log", url, "--trust", w.File,
 			"hello-proof@0.1.0")
 		raw, err := os.ReadFile(good + ".entry")
 		fatalIf(t, err)
@@ -177,7 +180,7 @@ func TestHiddenBuildersAttestInALog(t *testing.T) {
 			t.Errorf("the entry names %s", k)
 		}
 	}
-	zkpSays(t, outcome.OK, []string{"0 attestations with this key"}, "builder", "status", "--key", "gamma", "--log", url, "hello-proof@0.1.0")
+	zkpSays(t, outcome.OK, []string{"0 attestations with this key"}, "builder", "status", "--key", "gamma", "--log", url, "--trust", w.File, "hello-proof@0.1.0")
 }
 
 func TestWhatIsNotToBeAttestedIsRefused(t *testing.T) {
@@ -248,7 +251,7 @@ func TestAServiceAttestsWhatIsListedAndWhatIsLogged(t *testing.T) {
 		}}
 		var out bytes.Buffer
 		sh := newShell(&out, &out)
-		err := o.run(t.Context(), sh, append([]string{"--key", key, "--set", "rebuilders.set", "--log", w.URL, "--dir", key + ".d"}, args...))
+		err := o.run(t.Context(), sh, append([]string{"--key", key, "--set", "rebuilders.set", "--log", w.URL, "--dir", key + ".d", "--trust", w.File}, args...))
 		if got := outcome.Of(err); got != code {
 			t.Fatalf("exit %d, want %d: %v\n%s", got, code, err, &out)
 		}
@@ -274,17 +277,15 @@ func TestAServiceAttestsWhatIsListedAndWhatIsLogged(t *testing.T) {
 	if len(rows) != 2 || rows[0].Result != rows[1].Result || rows[0].Tag == rows[1].Tag {
 		t.Errorf("logged is %+v", rows)
 	}
-	if text, err := os.ReadFile(filepath.Join("beta.d", "FOLLOWED")); err != nil || string(text) != "3\n" {
+	if text, err := os.ReadFile(filepath.Join("beta.d", "FOLLOWED")); err != nil || string(text) != "6\n" {
 		t.Errorf("followed up to %q, %v", text, err)
 	}
 
-	put(t, filepath.Join("beta.d", "FOLLOWED"), "4\n")
+	put(t, filepath.Join("beta.d", "FOLLOWED"), "7\n")
 	service(outcome.Unchecked, []string{}, "beta", "--follow", "--trust", w.File)
 	put(t, filepath.Join("beta.d", "FOLLOWED"), "x\n")
 	service(outcome.Unchecked, []string{}, "beta", "--follow", "--trust", w.File)
 	service(outcome.Usage, nil, "beta", "--follow", "--programs", "programs")
-	put(t, "other.policy", strings.ReplaceAll(string(w.Text), w.URL, "http://127.0.0.1:9"))
-	service(outcome.Usage, nil, "beta", "--follow", "--trust", "other.policy")
 
 	// Both builds differ, or others say something else: nothing is attested.
 	reports["gamma"] = h.report(t, "one", "two")
@@ -308,12 +309,14 @@ func TestOneCommandMakesKeyAndSet(t *testing.T) {
 	for _, kind := range []string{"--named", "--build-development"} {
 		t.Chdir(t.TempDir())
 		put(t, "programs", "# none yet\n")
+		put(t, "x.policy", string(testlog.New("log.example", 1, time.Now).Trust("http://127.0.0.1:9")))
 		args := []string{"builder", "run", "--log", "http://127.0.0.1:9", "--programs", "programs", kind}
 		zkpSays(t, outcome.Unchecked, []string{"builders.set"}, args...)
 		args = append(args, "--name", "alpha")
 		zkpSays(t, outcome.Usage, []string{"--name needs --contact"}, args...)
 		args = append(args, "--contact", "alpha@builders.example")
-		zkpSays(t, outcome.OK, []string{"Created", "digest ", "0 programs"}, args...)
+		zkpSays(t, outcome.Usage, []string{"Created", "digest ", "no trust file says which logs"}, args...)
+		args = append(args, "--trust", "x.policy")
 		said := zkpSays(t, outcome.OK, []string{"0 programs"}, args...)
 		if strings.Contains(said, "Created") {
 			t.Errorf("something is made again:\n%s", said)

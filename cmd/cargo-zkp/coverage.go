@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"text/tabwriter"
@@ -55,7 +56,10 @@ about whose crates the policy lets them be asked, also those that need no proof.
 		return err
 	}
 	if *format == "json" {
-		err = printJSON(sh, report)
+		err = printJSON(sh, struct {
+			*cover.Report
+			Logs []verdict.Heard `json:"logs"`
+		}{report, verdict.HeardOf(k.verdicts)})
 	} else {
 		err = printCoverage(sh, report, k)
 	}
@@ -152,7 +156,7 @@ func (k *surveyed) coverage(ctx context.Context, sh *shell, tried string, top in
 // if that follows from it.
 func stateOf(s verdict.Status, reason string) (state, cause string) {
 	switch {
-	case reason == "not-logged" || reason == "no-log":
+	case slices.Contains([]string{"not-logged", "no-claim", "no-log"}, reason):
 		return cover.Unproven, ""
 	case reason == "registry":
 		return cover.Unproven, "other-registry"
@@ -267,6 +271,9 @@ func printCoverage(sh *shell, r *cover.Report, k *surveyed) error {
 		if c.n > 0 {
 			fmt.Fprintf(out, "  %s %s\n", crates(c.n), c.what)
 		}
+	}
+	for _, h := range verdict.HeardOf(k.verdicts) {
+		fmt.Fprintf(out, "  %s\n", visible(h.String()))
 	}
 	table := func(title string, rows int, row func(i int, w *tabwriter.Writer), most int, unit string) {
 		if rows == 0 {

@@ -374,7 +374,13 @@ func askLog(ctx context.Context, p *policy.Policy, t policy.Trust, l client.Poli
 	d.clock(l.Origin, seen.date(), begin, time.Now())
 	c, err := t.Policy.CheckCheckpointRules(signed, client.Rules{MaxAge: p.MaxAge, Now: time.Now(),
 		AllowNoWitnesses: p.Development})
+	var unsealed error
+	if err == nil && c.Origin == l.Origin {
+		unsealed = log.Tiles(c).Sealed(ctx)
+	}
 	switch {
+	case unsealed != nil:
+		d.say("log", broken, "tell its operator and the monitors; nothing of it is believed meanwhile", "%s: %v", l.Origin, unsealed)
 	case errors.Is(err, client.ErrStale):
 		d.say("log", broken, "tell its operator, or allow a greater max-age; if your clock is wrong, set it", "%s: %v",
 			l.Origin, err)

@@ -73,7 +73,7 @@ func TestADoctorFindsAHealthyMachineHealthy(t *testing.T) {
 	by := d.diagnosis(outcome.OK)
 	for check, words := range map[string]string{"path": "cargo zkp runs", "cargo": "cargo 1.", "git": "git version", "cache": "files", "state": "files",
 		"keys": "no proving key yet", "workspace": dir, "policy": "can be read", "trust": "logs: 1, witnesses:", "clock": "it goes as that of depot.example/log",
-		"log": "depot.example/log has 1 entries; its witnesses cosigned"} {
+		"log": "depot.example/log has 2 entries; its witnesses cosigned"} {
 		has(t, by, check, healthy, words)
 	}
 	has(t, by, "proxy", skipped, "not installed")

@@ -113,7 +113,7 @@ func audits(verdicts []verdict.Verdict) (text []byte, n int) {
 }
 
 func criterionOf(f *verdict.Facts) string {
-	if f.Development || f.Log.Witnessed.IsZero() {
+	if f.Development || f.Log.AsOf.IsZero() {
 		return unsafeCriterion
 	}
 	return criterion

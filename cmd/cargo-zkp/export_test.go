@@ -25,7 +25,7 @@ func audited() []verdict.Verdict {
 		v.Demand.Package = policy.Package{Registry: registry}
 		return v
 	}
-	witnessed := verdict.Logged{Witnessed: time.Unix(1, 0)}
+	witnessed := verdict.Logged{AsOf: time.Unix(1, 0)}
 	bad := good("bad", "", verdict.Facts{Log: witnessed})
 	bad.Refuse(verdict.Violation, nil)
 	return []verdict.Verdict{
@@ -59,7 +59,7 @@ func TestAnExportIsTOMLAndTheSameInAnyOrder(t *testing.T) {
 func TestAnExportKeepsUnsafeProofsApart(t *testing.T) {
 	for what, change := range map[string]func(*verdict.Facts){
 		"a development key": func(f *verdict.Facts) { f.Development = true },
-		"no witness":        func(f *verdict.Facts) { f.Log.Witnessed = time.Time{} },
+		"no witness":        func(f *verdict.Facts) { f.Log.AsOf = time.Time{} },
 	} {
 		all := audited()
 		change(all[1].Facts)

@@ -53,6 +53,10 @@ var examples = map[string][]example{
 		{"cargo zkp show --versions serde", "all versions that the logs hold"},
 		{"cargo zkp show hexyl.builds", "who says what about a binary"},
 	},
+	"owner": {
+		{"cargo zkp owner mycrate", "who has said what of it, and is that all?"},
+		{"cargo zkp owner mycrate --since 1200 --message-format json", "what is new, for a program"},
+	},
 	"vendor": {
 		{"cargo zkp vendor", "copy the checked sources to vendor/, with what verifies them offline"},
 		{"cargo zkp vendor third-party --locked", "to another place, and leave Cargo.lock alone"},

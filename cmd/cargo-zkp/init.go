@@ -305,7 +305,7 @@ func (o *initOptions) exceptions(ctx context.Context, sh *shell, ws *cargo.Works
 
 // exceptable are the reasons for which an exception is made without anybody looking: nothing was shown
 // that is false.
-var exceptable = []string{"not-logged", "no-log", "not-cached", "registry", "no-opening", "program", "unproven",
+var exceptable = []string{"not-logged", "no-claim", "no-log", "not-cached", "registry", "no-opening", "program", "unproven",
 	"crlf", "left-out"}
 
 // whyExcepted says for people why a crate is excepted; not ok if it must not be.

@@ -67,6 +67,7 @@ For those who publish:
   prove FILE.crate    Make an entry: a proof that the crate's files stand in its git commit;
                       with NAME@VERSION, of a crate that another publisher has published;
                       with --lock, of all crates of Cargo.lock that nobody has proven yet
+  owner NAME          Tell all that the logs hold about a crate, with the proof that it is all
   submit FILE.crate...
                       Hand crates and their entries to a log, and fetch the cosigned bundles
   mirror-entries FROM TO
@@ -96,7 +97,7 @@ func verbTable() map[string]func(context.Context, *shell, []string) error {
 		"toolchain": toolchain, "environment": environment, "rebuild": rebuildVerb, "install": installVerb,
 		"attest": attestVerb, "builder": builderVerb,
 		"completions": completions, "man": manPages,
-		"evidence": evidenceVerb, "trust": trustVerb,
+		"evidence": evidenceVerb, "trust": trustVerb, "owner": ownerVerb,
 		"report": reportVerb, "export": exportVerb, "clean": cleanVerb, "doctor": doctorVerb, "mirror-entries": mirrorEntries,
 	}
 	for _, verb := range wrapped {

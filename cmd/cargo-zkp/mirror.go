@@ -170,7 +170,8 @@ func (m *mirror) all(ctx context.Context, jobs int, progress prover.Progress) er
 		return m.unread(err)
 	}
 	var failed error
-	err = m.each(ctx, jobs, int(size), progress, func(yield func(func(context.Context) error) bool) {
+	what := fmt.Sprintf("the entries of a tree of %d", size)
+	err = m.each(ctx, jobs, what, int(size), progress, func(yield func(func(context.Context) error) bool) {
 		number := -1
 		for raw, err := range entries {
 			number++
@@ -211,7 +212,7 @@ func (m *mirror) lock(ctx context.Context, manifest string, jobs int, progress p
 		_, ok := p.Registry()
 		return !ok
 	})
-	return m.each(ctx, jobs, len(packages), progress, func(yield func(func(context.Context) error) bool) {
+	return m.each(ctx, jobs, fmt.Sprintf("%d entries", len(packages)), len(packages), progress, func(yield func(func(context.Context) error) bool) {
 		for _, p := range packages {
 			if !yield(func(ctx context.Context) error { return m.locked(ctx, p) }) {
 				return
@@ -221,10 +222,10 @@ func (m *mirror) lock(ctx context.Context, manifest string, jobs int, progress p
 }
 
 // each does some work at a time, until one piece fails or ctx ends.
-func (m *mirror) each(ctx context.Context, jobs, total int, progress prover.Progress,
+func (m *mirror) each(ctx context.Context, jobs int, what string, total int, progress prover.Progress,
 	work func(yield func(func(context.Context) error) bool)) error {
 	var done atomic.Int64
-	progress(prover.Step{What: fmt.Sprintf("moving %d entries from %s to %s", total, m.from.URL, m.to.URL),
+	progress(prover.Step{What: fmt.Sprintf("moving %s from %s to %s", what, m.from.URL, m.to.URL),
 		Share: func() float64 { return float64(done.Load()) / float64(max(total, 1)) }})
 	g, all := errgroup.WithContext(ctx)
 	g.SetLimit(jobs)
@@ -255,12 +256,7 @@ func (m *mirror) locked(ctx context.Context, p cargo.Package) error {
 	case err != nil:
 		return m.unread(err)
 	}
-	proof, err := client.ParseProof(bundle)
-	if err != nil {
-		m.end(untrue, name+": "+err.Error())
-		return nil
-	}
-	e, err := entry.Parse(proof.Extra)
+	proof, e, err := client.UnverifiedEntry(bundle)
 	if err == nil && (e.Subject.Name != p.Name || e.Subject.Version != p.Version || e.Subject.SHA256 != *p.Checksum) {
 		err = fmt.Errorf("FROM holds %s %s with SHA-256 %x, and Cargo.lock has %x", e.Subject.Name, e.Subject.Version,
 			e.Subject.SHA256, *p.Checksum)
@@ -269,14 +265,18 @@ func (m *mirror) locked(ctx context.Context, p cargo.Package) error {
 		m.end(untrue, name+": "+err.Error())
 		return nil
 	}
-	return m.raw(ctx, proof.Extra, name)
+	return m.raw(ctx, proof.Entry, name)
 }
 
-// raw moves an entry.
+// raw moves an entry. Seals and starts are of FROM alone, and are passed over.
 func (m *mirror) raw(ctx context.Context, raw []byte, what string) error {
-	e, err := entry.Parse(raw)
+	leaf, err := entry.ParseLeaf(raw)
 	if err != nil {
 		m.end(untrue, what+": "+err.Error())
+		return nil
+	}
+	e, ok := leaf.(*entry.Entry)
+	if !ok {
 		return nil
 	}
 	what = e.Subject.Name + " v" + e.Subject.Version

@@ -72,12 +72,15 @@ func (m *mirrors) run(from string, code outcome.Code, words []string, args ...st
 }
 
 // entriesOf says how many entries a log has.
-func entriesOf(t *testing.T, url string) int64 {
+func entriesOf(t *testing.T, url string) (n int64) {
 	t.Helper()
-	n, entries, err := (&client.Log{URL: url}).Entries(t.Context())
+	_, leaves, err := (&client.Log{URL: url}).Entries(t.Context())
 	fatalIf(t, err)
-	for _, err := range entries {
+	for leaf, err := range leaves {
 		fatalIf(t, err)
+		if _, err := entry.Parse(leaf); err == nil {
+			n++
+		}
 	}
 	return n
 }

@@ -223,11 +223,7 @@ func (o *proveOptions) believeLog(ctx context.Context, ws *cargo.Workspace, cfg 
 // verifies says whether a bundle holds for a .crate, whatever its claim leaves unproven: a proof that
 // shows more cannot be made.
 func verifies(trust *client.Policy, v entry.Verifier, development bool, raw, bundle []byte) error {
-	p, err := client.ParseProof(bundle)
-	if err != nil {
-		return err
-	}
-	e, err := entry.Parse(p.Extra)
+	_, e, err := client.UnverifiedEntry(bundle)
 	if err != nil {
 		return err
 	}

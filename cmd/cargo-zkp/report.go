@@ -107,6 +107,9 @@ func (k *lockCheck) human(sh *shell) {
 	}
 	sh.Status("Finished", "%s proven%s in %.2f s", crates(n[verdict.Verified]), k.rest(n),
 		k.took.Seconds())
+	for _, h := range verdict.HeardOf(k.verdicts) {
+		sh.Status("", "%s", h)
+	}
 	if len(k.Wants) > 0 && k.Required() == 0 && k.Policy.Path == "" {
 		sh.Status("", "nothing asks for a proof here; \"cargo zkp init --from-lock --trust PATH\" asks for all that "+
 			"there are")
@@ -242,16 +245,17 @@ func (k *lockCheck) json(sh *shell) error {
 		n[s.String()] = count
 	}
 	return out.Encode(struct {
-		Reason    string         `json:"message_type"`
-		Success   bool           `json:"success"`
-		Counts    map[string]int `json:"counts"`
-		Other     int            `json:"not_from_a_registry"`
-		Elsewhere []string       `json:"cannot_be_verified,omitempty"`
-		Unmet     []string       `json:"unmatched_demands,omitempty"`
-		Warnings  int            `json:"warnings"`
-		Seconds   float64        `json:"seconds"`
+		Reason    string          `json:"message_type"`
+		Success   bool            `json:"success"`
+		Counts    map[string]int  `json:"counts"`
+		Other     int             `json:"not_from_a_registry"`
+		Elsewhere []string        `json:"cannot_be_verified,omitempty"`
+		Unmet     []string        `json:"unmatched_demands,omitempty"`
+		Warnings  int             `json:"warnings"`
+		Seconds   float64         `json:"seconds"`
+		Logs      []verdict.Heard `json:"logs"`
 	}{"verify-finished", k.worst() == verdict.Verified, n, k.Others, k.Elsewhere, k.Unmatched,
-		k.warnings(), k.took.Seconds()})
+		k.warnings(), k.took.Seconds(), verdict.HeardOf(k.verdicts)})
 }
 
 // unanswered tells those who asked for JSON or SARIF why there is no answer: a file without a word

@@ -238,6 +238,7 @@ func (s *shown) human(sh *shell) {
 	line("program", "%x", s.Program)
 	line("key", "%s%s", unsafe, s.program.Trust())
 	line("log", "%s, entry %d of %d", s.Checkpoint.Origin, s.Index, s.Checkpoint.Size)
+	line("checksum", "%s: by %s", verdict.OneChecksum(s.Checkpoint, s.Name+" "+s.Version), s.First.By())
 	for _, c := range s.Checkpoint.Cosignatures {
 		line("witness", "%s, %s", c.KeyName, c.Time.UTC().Format(time.RFC3339))
 	}

@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"cratelog/build"
 	"cratelog/cargo/policy"
@@ -91,7 +90,7 @@ func showJoined(sh *shell, checker *verdict.Checker, p *policy.Policy, file stri
 	line("crate", "%s v%s", s.Name, s.Version)
 	line("sha-256", "%x", s.SHA256)
 	line("binary", "%s for %s", first.Binary, first.Target)
-	line("log", "%s, %d entries, %s", seen.Checkpoint.Origin, seen.Checkpoint.Size, asOf(seen.Checkpoint.Witnessed))
+	line("log", "%s, %d entries, %s", seen.Checkpoint.Origin, seen.Checkpoint.Size, seen.Checkpoint.AsOf())
 	for _, l := range seen.Builds {
 		held := ""
 		if err := checker.Proves(l.Entry); errors.Is(err, entry.ErrUnknownProgram) {
@@ -128,13 +127,6 @@ func showJoined(sh *shell, checker *verdict.Checker, p *policy.Policy, file stri
 	line("verified", "that the log holds these entries; \"cargo zkp verify --binary FILE --bundle %s\" decides "+
 		"about a binary", file)
 	return nil
-}
-
-func asOf(at time.Time) string {
-	if at.IsZero() {
-		return "cosigned by nobody"
-	}
-	return "as of " + at.UTC().Format(time.RFC3339)
 }
 
 // showSLSA prints SLSA provenance of the binary that FILE.builds is about, once all of it is verified.

@@ -86,7 +86,7 @@ func TestADoctorSaysThatALogHasEndedHoweverOldItsLastCheckpointIs(t *testing.T) 
 	l.Add([]byte("leaf"))
 	l.Publish()
 	next := testlog.LogKey("log.example/2").VKey
-	f := client.Frozen{Origin: "log.example/1", Size: 1, Root: l.Tree.Root(1), Time: then, Successor: next}
+	f := client.Frozen{Origin: "log.example/1", Size: 2, Root: l.Tree.Root(2), Time: then, Successor: next}
 	signed := testlog.Must(note.Sign(&note.Note{Text: testlog.Must(f.Text())}, l.Key))
 	l.Intercept(testlog.Answer("/frozen", http.StatusOK, signed))
 	srv := httptest.NewServer(l)

@@ -119,8 +119,8 @@ func adviceFor(v *verdict.Verdict, report *backlog.Report) (what, cause string) 
 		return "false", ""
 	}
 	switch verdict.Explain(v.Err).Reason {
-	case "not-logged", "no-log", "not-cached":
-	case "unreachable", "not-downloaded", "index-not-seen":
+	case "not-logged", "no-claim", "no-log", "not-cached":
+	case "unreachable", "withheld", "not-downloaded", "index-not-seen":
 		return "unknown", ""
 	default:
 		return "unprovable", ""

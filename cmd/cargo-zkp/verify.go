@@ -132,14 +132,17 @@ func verifyFile(ctx context.Context, sh *shell, file string, b believe, o fileOp
 		rules.AllowUnproven = nil
 	}
 	rules.AllowUnproven = append(rules.AllowUnproven, o.allowed...)
-	bundle, beside, from, err := bundleFor(ctx, p.QueryFor(wanted), file, o.bundle, o.log)
-	if err != nil {
-		return err
+	bundle, beside, from, notThere := bundleFor(ctx, p.QueryFor(wanted), file, o.bundle, o.log)
+	if notThere != nil && !errors.Is(notThere, client.ErrNotLogged) {
+		return notThere
 	}
 	b.offline = from == nil // a bundle in a file: nothing is fetched
 	checker, err := b.checker(p)
 	if err != nil {
 		return err
+	}
+	if notThere != nil {
+		return refusal(checker.Missing(ctx, from, wanted, c.SHA256))
 	}
 	a, err := checker.Bundle(ctx, verdict.Given{Bundle: bundle, Opening: beside, Crate: c, Rules: rules, From: from,
 		Registry: o.registry})
@@ -171,16 +174,12 @@ func expected(file, pkg string, c *crate.Crate) (name, version string, err error
 }
 
 // bundleFor reads the bundle from a file, with the opening that may be beside it, or fetches it from
-// the log that it returns.
+// the log that it returns, also if the error is client.ErrNotLogged.
 func bundleFor(ctx context.Context, q client.Query, file, bundleFile, url string) (bundle, beside []byte,
 	from *client.Log, err error) {
 	if url != "" {
 		log := &client.Log{URL: url, UserAgent: userAgent}
 		b, err := log.Bundle(ctx, q)
-		if errors.Is(err, client.ErrNotLogged) {
-			return nil, nil, nil, outcome.Refusef("the log at %s has no entry for %s v%s: no one has proved "+
-				"this crate there under a program that the policy accepts", url, q.Name, q.Version)
-		}
 		return b, nil, log, err
 	}
 	if bundleFile == "" {
@@ -241,4 +240,5 @@ func reportOne(sh *shell, p *policy.Policy, file string, r *verdict.Answer) {
 	}
 	sh.Status("Finished", "%s v%s %s, entry %d of %s, seen by %d witnesses", r.Name, r.Version, what, r.Index,
 		r.Checkpoint.Origin, len(r.Checkpoint.Cosignatures))
+	sh.Status("", "%s", verdict.OneChecksum(r.Checkpoint, r.Name+" "+r.Version))
 }

@@ -24,7 +24,7 @@ func TestAnOpeningBesideTheBundleIsCheckedAndTold(t *testing.T) {
 	l.Add(fixture.Read(t, "hello-proof-0.1.0.entry"))
 	for name, content := range map[string][]byte{
 		"hello-proof-0.1.0.crate":               raw,
-		"hello-proof-0.1.0" + verdict.BundleExt: l.Tree.Bundle(0, 1, l.Sign(l.Tree, 1, l.Witnesses...)),
+		"hello-proof-0.1.0" + verdict.BundleExt: l.Tree.Bundle(0, 2, l.Sign(l.Tree, 2, l.Witnesses...)),
 		"x.policy":                              l.Trust("https://log.example"),
 		"zkp.toml":                              []byte("version = 1\ntrust = [\"x.policy\"]\ndevelopment = true\nopening = \"required\"\n"),
 	} {

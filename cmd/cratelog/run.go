@@ -103,17 +103,11 @@ func runAll(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 
 // alone takes the lock of a directory, or says that its services run already.
 func alone(dir string) (lock *os.File, err error) {
-	if lock, err = os.OpenFile(filepath.Join(dir, ".run.lock"), os.O_RDWR|os.O_CREATE, 0o600); err != nil {
-		return nil, err
+	lock, err = flock.Take(filepath.Join(dir, ".run.lock"))
+	if errors.Is(err, flock.ErrHeld) {
+		return nil, fmt.Errorf("another cratelog runs %s; end that one with Ctrl-C, or leave it running", dir)
 	}
-	held, err := flock.Try(lock)
-	if held {
-		err = fmt.Errorf("another cratelog runs %s; end that one with Ctrl-C, or leave it running", dir)
-	}
-	if err != nil {
-		return nil, errors.Join(err, lock.Close())
-	}
-	return lock, nil
+	return lock, err
 }
 
 // tell says that all is well, and what to do now.

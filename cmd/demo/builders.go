@@ -122,7 +122,7 @@ func (s *story) submitBuild(e *entry.Entry, said string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	p, err := client.ParseProof(bundle)
+	p, err := client.ParseBundle(bundle)
 	if err != nil {
 		return "", err
 	}

@@ -13,13 +13,13 @@ import (
 //go:generate go run . -check -session ../../docs/session.svg
 
 // shown are the steps that the picture of a session has: those that say the same in each run.
-var shown = []int{1, 3, 4, 13, 17, 18, 22}
+var shown = []int{1, 3, 4, 13, 17, 18, 22, 23}
 
 // columns is how wide the picture's terminal is.
 const columns = 100
 
-// differs is what another run may say of a step: how long it took, how many witnesses were quick.
-var differs = regexp.MustCompile(` \([0-9]+ ms\)$|[0-9]+ (witnesses cosigned)`)
+// differs is what another run may say of a step: when, how long it took, how many witnesses were quick.
+var differs = regexp.MustCompile(` \([0-9]+ ms\)$|, as of [0-9TZ:-]+|[0-9]+ (witnesses cosigned)`)
 
 // drawSession writes a picture of what the demonstration said, without what is of one run only.
 func drawSession(path, said string) error {

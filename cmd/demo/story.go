@@ -117,7 +117,8 @@ func (s *story) tell() {
 		if err != nil {
 			return "", err
 		}
-		return fmt.Sprintf("Accepted: its files are those of git commit %x.", r.Commit), nil
+		return fmt.Sprintf("Accepted: its files are those of git commit %x.\n%s holds one checksum for %s %s, %s.", r.Commit,
+			r.Checkpoint.Origin, r.Name, r.Version, r.Checkpoint.AsOf()), nil
 	})
 	s.open(first)
 	s.watchOver()
@@ -125,7 +126,7 @@ func (s *story) tell() {
 	s.say("\nNow the attacks.")
 	s.attackClient(first, next, bundle)
 	s.attackKeys(first)
-	s.attackLog(again, inner)
+	s.attackLog(first, again, inner)
 	s.attackWitnesses()
 }
 
@@ -156,21 +157,21 @@ func (s *story) attackClient(first, next crateFiles, bundle []byte) {
 		return refused(err, client.ErrQuorum)
 	})
 	s.step("The log hands out a bundle whose entry is not in its tree.", func() (string, error) {
-		p, err := client.ParseProof(bundle)
+		b, err := client.ParseBundle(bundle)
 		if err != nil {
 			return "", err
 		}
-		p.Extra = next.entry
-		b, err := p.Marshal()
+		b.Entry = next.entry
+		lie, err := b.Marshal()
 		if err != nil {
 			return "", err
 		}
-		_, err = s.verify(next.crate, b)
+		_, err = s.verify(next.crate, lie)
 		return refused(err, client.ErrInclusion)
 	})
 }
 
-func (s *story) attackLog(again, inner crateFiles) {
+func (s *story) attackLog(first, again, inner crateFiles) {
 	s.step("An attacker adds a dependency to the packaged Cargo.toml only, as was done to arrayref in 2026, "+
 		"and forges the proof, which development keys allow.", func() (string, error) {
 		return s.submitChanged(inner, "crate-refused", func(name string, content []byte) (string, []byte) {
@@ -214,6 +215,15 @@ func (s *story) attackLog(again, inner crateFiles) {
 		_, err := s.log().Submit(s.ctx, again.entry, again.crate, nil)
 		return refusedByLog(err, "version-conflict")
 	})
+	s.step("A log takes it all the same, and all its witnesses cosign. A reader asks what the log's own index says.",
+		func() (string, error) {
+			bundle, err := s.twice(first.entry, again.entry)
+			if err != nil {
+				return "", err
+			}
+			_, err = s.verify(again.crate, bundle)
+			return refused(err, client.ErrVoid)
+		})
 }
 
 // forged gives an entry a proof that verifies, whatever it says: the secrets of the development

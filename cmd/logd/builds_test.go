@@ -42,7 +42,7 @@ func TestBuildsSurviveAKill(t *testing.T) {
 	c := &client.Log{URL: p.url}
 	source := testlog.Must(c.Submit(t.Context(), testlog.Must(e.Marshal()), raw, nil))
 	bundle := testlog.Must(c.SubmitBuild(t.Context(), says(1), list, source))
-	if i := s.bundleIndex(bundle, says(1)); i != 1 {
+	if i := s.bundleIndex(bundle, says(1)); i != 2 {
 		t.Errorf("the build is entry %d", i)
 	}
 	_, err = c.SubmitBuild(t.Context(), says(2), list, nil)

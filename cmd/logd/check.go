@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"flag"
@@ -28,16 +29,21 @@ func check(ctx context.Context, args []string, stdout io.Writer, accepted progra
 		} else {
 			log.Check(ctx, cfg, c.Add)
 		}
-		if !cfg.ReadOnly {
+		if !cfg.ReadOnly && cfg.Cluster == nil {
 			c.Add("tree can be written", daemon.Writable(cfg.TreeDir))
 		}
 		c.Add("state can be written", daemon.Writable(cfg.StateDir))
-		c.Listen(ctx, s.Listen, "/v1/log", func(body []byte) bool {
+		c.Listen(ctx, "listen", s.Listen, "/v1/log", func(body []byte) bool {
 			var about struct {
 				Origin string `json:"origin"`
 			}
 			return json.Unmarshal(body, &about) == nil && about.Origin == cfg.Origin
 		})
+		if s.Cluster.PeersListen != "" && !cfg.ReadOnly {
+			c.Listen(ctx, "peers_listen", s.Cluster.PeersListen, log.PeersPath, func(body []byte) bool {
+				return bytes.Contains(body, []byte(log.PeersHeader)) // it misses that
+			})
+		}
 	}
 	return c.Report(stdout, *asJSON)
 }

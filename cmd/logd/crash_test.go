@@ -26,6 +26,8 @@ import (
 
 	"cratelog/client"
 	"cratelog/config"
+	"cratelog/entry"
+	"cratelog/index"
 	"cratelog/internal/testlog"
 	"cratelog/witness"
 )
@@ -116,18 +118,20 @@ func (m *mortal) kill() {
 }
 
 // check wants what the witness has cosigned last to be a beginning of the log, and no fork in its memory.
-func (m *mortal) check(all [][]byte) (forked int) {
+func (m *mortal) check(all [][]byte, sealed map[int64]bool) (forked int) {
 	t := m.s.t
 	t.Helper()
 	of := fmt.Sprintf("%s/%x/", m.url, sha256.Sum256([]byte(origin)))
 	resp := testlog.Must(http.Get(of + "checkpoint"))
 	signed := testlog.Must(io.ReadAll(resp.Body))
 	resp.Body.Close()
-	text, _, _ := strings.Cut(string(signed), "\n\n")
-	tree := testlog.Must(tlog.ParseTree([]byte("go.sum database tree\n" + strings.SplitN(text, "\n", 2)[1] + "\n")))
+	tree := treeOf(t, signed)
 	if tree.N > int64(len(all)) || tree.Hash != treeHash(t, all[:tree.N]) {
 		t.Errorf("the witness %s has cosigned %d entries of another tree", m.name, tree.N)
 		forked++
+	}
+	if !sealed[tree.N] {
+		t.Errorf("the witness %s has cosigned %d entries, which do not end in a seal", m.name, tree.N)
 	}
 	resp = testlog.Must(http.Get(of + "forks"))
 	defer resp.Body.Close()
@@ -137,6 +141,34 @@ func (m *mortal) check(all [][]byte) (forked int) {
 		t.Errorf("the witness %s was shown forks: %v", m.name, forks)
 	}
 	return forked + len(forks)
+}
+
+// sealedSizes replays the map, and returns the sizes of the trees that end in a seal of it, and how many leaves
+// are entries.
+func sealedSizes(t *testing.T, all [][]byte) (sealed map[int64]bool, entries int) {
+	t.Helper()
+	var m index.Map
+	sealed = map[int64]bool{0: true}
+	for i, raw := range all {
+		leaf := testlog.Must(entry.ParseLeaf(raw))
+		if s, is := leaf.(*entry.Seal); is && s.Size == uint64(i) {
+			if s.Rules != entry.Rules || s.Root != m.Snapshot().Root() {
+				t.Errorf("the seal at %d is wrong", i)
+			}
+			sealed[int64(i)+1] = true
+		} else if !is {
+			entries++
+		}
+		fatalIf(t, m.AddLeaf(uint64(i), leaf))
+	}
+	return sealed, entries
+}
+
+// treeOf reads a checkpoint, whoever signed it.
+func treeOf(t *testing.T, signed []byte) tlog.Tree {
+	t.Helper()
+	text, _, _ := strings.Cut(string(signed), "\n\n")
+	return testlog.Must(tlog.ParseTree([]byte("go.sum database tree\n" + strings.SplitN(text, "\n", 2)[1] + "\n")))
 }
 
 func treeHash(t *testing.T, all [][]byte) tlog.Hash {
@@ -250,9 +282,10 @@ func TestNothingAcknowledgedIsLostAndNothingIsLoggedTwice(t *testing.T) {
 	}
 	clients.Wait()
 	all := s.readLog(p.url)
-	lost, wrong, doubled, forked, killed := 0, 0, 0, 0, 0
-	if len(all) != len(pool) {
-		t.Errorf("the log has %d entries, want %d", len(all), len(pool))
+	lost, wrong, doubled, forked, unsealed, killed := 0, 0, 0, 0, 0, 0
+	sealed, entries := sealedSizes(t, all)
+	if entries != len(pool) {
+		t.Errorf("the log has %d entries, want %d", entries, len(pool))
 	}
 	at := make(map[string]int)
 	for i, e := range all {
@@ -267,6 +300,10 @@ func TestNothingAcknowledgedIsLostAndNothingIsLoggedTwice(t *testing.T) {
 			if b == nil {
 				continue
 			}
+			if c := testlog.Must(client.ParseBundle(b)).Checkpoint; !sealed[treeOf(t, c).N] {
+				t.Errorf("%s: the checkpoint of the bundle (%s) is of a tree without a seal at its end:\n%s", it.name, when, c)
+				unsealed++
+			}
 			got, ok := at[string(it.entry)]
 			if !ok {
 				lost++
@@ -279,7 +316,7 @@ func TestNothingAcknowledgedIsLostAndNothingIsLoggedTwice(t *testing.T) {
 		}
 	}
 	for _, m := range witnesses {
-		forked += m.check(all)
+		forked += m.check(all, sealed)
 		killed += m.killed
 	}
 	p.stop()
@@ -287,8 +324,9 @@ func TestNothingAcknowledgedIsLostAndNothingIsLoggedTwice(t *testing.T) {
 	if err := fsck(t.Context(), []string{"-config", filepath.Join(s.dir, "logd.toml")}, &report, io.Discard, testPrograms); err != nil {
 		t.Errorf("fsck: %v\n%s", err, &report)
 	}
-	t.Logf("rounds=%d witnesses_killed=%d acknowledged=%d refused_for_now=%d lost=%d wrong=%d doubled=%d forked=%d; %s", rounds,
-		killed, len(early), refusals, lost, wrong, doubled, forked, strings.TrimSpace(report.String()))
+	t.Logf("rounds=%d witnesses_killed=%d acknowledged=%d refused_for_now=%d lost=%d wrong=%d doubled=%d forked=%d "+
+		"unsealed=%d of %d sealed; %s", rounds,
+		killed, len(early), refusals, lost, wrong, doubled, forked, unsealed, len(sealed)-1, strings.TrimSpace(report.String()))
 }
 
 func (m *mortal) dead() bool {

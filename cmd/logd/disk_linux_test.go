@@ -94,7 +94,7 @@ func TestAFullOrReadOnlyDiskPasses(t *testing.T) {
 		}
 		s.bundleIndex(testlog.Must(submit(t.Context(), p.url, it)), it.entry)
 	}
-	if n := len(s.readLog(p.url)); n != 3 {
+	if n := len(s.readEntries(p.url)); n != 3 {
 		t.Errorf("the log has %d entries, want 3", n)
 	}
 	p.stop()

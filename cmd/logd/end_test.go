@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -45,7 +46,7 @@ func TestALogEnds(t *testing.T) {
 	fatalIf(t, err)
 	policy := testlog.Must(client.ParsePolicy(testlog.Must(os.ReadFile(filepath.Join(s.dir, "trust.policy")))))
 	note := testlog.Must(policy.CheckFrozen([]byte(text)))
-	if note.Size != 1 || note.Successor != next {
+	if note.Size != 2 || note.Successor != next {
 		t.Errorf("%+v", note)
 	}
 
@@ -88,7 +89,67 @@ func TestALogEnds(t *testing.T) {
 	if i := s.bundleIndex(got, testlog.Must(e.Marshal())); i != 0 {
 		t.Errorf("entry %d", i)
 	}
-	if entries := s.readLog(srv.URL); len(entries) != 1 {
+	if entries := s.readLog(srv.URL); len(entries) != 2 {
 		t.Errorf("%d entries", len(entries))
 	}
+}
+
+// TestAShardGoesOnForAnother: two programs, of which the second is told of the first, and keeps what it took over
+// when it is killed, when its index is lost, and when the first is gone.
+func TestAShardGoesOnForAnother(t *testing.T) {
+	one := newSite(t, "")
+	f := one.program("a", "solo: us")
+	const programs = "programs = [\"a.program\"]\n"
+	one.settings(programs)
+	raw, e, err := f.Crate("alpha", "1.0.0", "// alpha")
+	fatalIf(t, err)
+	same := testlog.Must(e.Marshal())
+	p := one.start("logd", "serve")
+	testlog.Must((&client.Log{URL: p.url}).Submit(t.Context(), same, raw, nil))
+	p.stop()
+
+	two := newSiteOf(t, "log.test/2027", "")
+	two.write("a.program", testlog.Must(os.ReadFile(filepath.Join(one.dir, "a.program"))))
+	table := fmt.Sprintf("\n[[predecessor]]\norigin = %q\ntrust = %q\nfrom = %q\n", origin,
+		filepath.Join(one.dir, "trust.policy"), filepath.Join(one.dir, "tree"))
+	two.wantNoStart(programs+table, "it has not ended")
+	fatalIf(t, run(t.Context(), []string{"freeze", "-config", filepath.Join(one.dir, "logd.toml")}, io.Discard, io.Discard))
+
+	raw2, e, err := f.Crate("alpha", "1.0.0", "// another")
+	fatalIf(t, err)
+	other := testlog.Must(e.Marshal())
+	conflict := func(p *server) {
+		t.Helper()
+		_, err := (&client.Log{URL: p.url}).Submit(t.Context(), other, raw2, nil)
+		var refused *client.SubmitError
+		if !errors.As(err, &refused) || refused.Reason != "version-conflict" || !strings.Contains(err.Error(), origin) {
+			t.Errorf("%v", err)
+		}
+	}
+	two.settings(programs + table)
+	p = two.start("logd", "serve")
+	conflict(p)
+	p.kill()
+	p = two.start("logd", "serve")
+	conflict(p)
+	b := testlog.Must((&client.Log{URL: p.url}).Submit(t.Context(), same, raw, nil))
+	if i := two.bundleIndex(b, same); i == 0 {
+		t.Error("the entry stands where the start is to be")
+	}
+	p.stop()
+
+	fatalIf(t, os.RemoveAll(filepath.Join(one.dir, "tree")))
+	fatalIf(t, os.Remove(filepath.Join(two.dir, "state", "index.db")))
+	two.settings(programs)
+	if out, err := logd("fsck", "-config", filepath.Join(two.dir, "logd.toml")); err == nil {
+		t.Errorf("fsck misses no index: %s", out)
+	}
+	p = two.start("logd", "serve")
+	conflict(p)
+	p.stop()
+	if out, err := logd("fsck", "-config", filepath.Join(two.dir, "logd.toml")); err != nil {
+		t.Errorf("fsck: %v\n%s", err, out)
+	}
+	fatalIf(t, os.Remove(filepath.Join(two.dir, "state", "predecessor")))
+	two.wantNoStart(programs, "name that log in [[predecessor]]")
 }

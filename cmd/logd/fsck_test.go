@@ -32,17 +32,17 @@ func TestFsckSaysWhatIsWrongByItsExit(t *testing.T) {
 	for _, name := range []string{"a", "b"} {
 		testlog.Must(submit(t.Context(), p.url, newItem(name)))
 	}
-	s.fsck(outcome.OK, "all is in order: 2 entries")
+	s.fsck(outcome.OK, "all is in order: 4 entries")
 	s.fsck(outcome.Unchecked, "in use by another log server", "-repair")
 	p.stop()
 
-	tile := filepath.Join(s.dir, "tree", "tile", "0", "000.p", "2")
+	tile := filepath.Join(s.dir, "tree", "tile", "0", "000.p", "4")
 	b := testlog.Must(os.ReadFile(tile))
 	b[1] ^= 1
 	fatalIf(t, os.WriteFile(tile, b, 0o644))
-	s.fsck(outcome.Refused, "tile/0/000.p/2: is not what the entries below it say")
-	s.fsck(outcome.OK, "tile/0/000.p/2: is not what the entries below it say (repaired)", "-repair")
-	s.fsck(outcome.OK, "all is in order: 2 entries")
+	s.fsck(outcome.Refused, "tile/0/000.p/4: is not what the entries below it say")
+	s.fsck(outcome.OK, "tile/0/000.p/4: is not what the entries below it say (repaired)", "-repair")
+	s.fsck(outcome.OK, "all is in order: 4 entries")
 
 	out, err := logd("fsck")
 	wantExit(t, err, out, 2, "logd fsck -config FILE")

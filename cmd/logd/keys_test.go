@@ -105,7 +105,7 @@ func TestALogSignsWithKeysOfEveryKind(t *testing.T) {
 		`"credential:log-key"`:             "LoadCredential=",
 		`"ssh-agent:SHA256:x"`:             "ssh-agent",
 		`"key.pem", "key.pem"`:             "is listed twice",
-		`"key.pem", ""`:                    "key file",
+		`"key.pem", ""`:                    "secret file",
 		`"key.pem", "ssh-agent:SHA256:AA"`: "ssh-agent",
 	} {
 		use(keys, "")

@@ -30,7 +30,7 @@ func setLogLevel(debug bool) {
 }
 
 // atStart are the settings that hold from the start to the end of the program.
-var atStart = []string{"origin", "listen", "tree", "state", "shutdown_timeout", "log_format", "door.connections"}
+var atStart = []string{"origin", "listen", "storage", "tree", "state", "shutdown_timeout", "log_format", "door.connections"}
 
 // reloader takes over the settings file again.
 type reloader struct {
@@ -38,6 +38,7 @@ type reloader struct {
 	accepted programs
 	log      *log.Live
 	fatal    context.CancelCauseFunc // ends the program
+	lost     chan error              // gets why this process can be the sequencer no longer
 
 	settings settings
 	cfg      log.Config
@@ -49,8 +50,19 @@ func (r *reloader) serve(ctx context.Context, hup *daemon.Reloads, server *http.
 	ctx, r.fatal = context.WithCancelCause(ctx)
 	var reloads sync.WaitGroup
 	reloads.Go(func() { hup.OnReload(ctx, logger, r.reload) })
+	reloads.Go(func() {
+		select {
+		case err := <-r.lost:
+			r.fatal(err)
+			server.Close() // nothing that is under way comes to a good end
+		case <-ctx.Done():
+		}
+	})
 	err := daemon.Serve(ctx, server, l, logger, deadline)
 	cause := context.Cause(ctx)
+	if errors.Is(cause, log.ErrLost) {
+		return cause // a reload may be waiting for what this process has lost
+	}
 	r.fatal(nil)
 	reloads.Wait()
 	if errors.Is(cause, log.ErrDead) {
@@ -69,9 +81,12 @@ func (r *reloader) reload(ctx context.Context) (changes []string, err error) {
 		return nil, err
 	}
 	cfg.Logger, cfg.Problems = r.cfg.Logger, r.cfg.Problems
+	if cfg.Cluster != nil && r.cfg.Cluster != nil {
+		cfg.Cluster.Lost = r.cfg.Cluster.Lost
+	}
 	changes = changed(&r.settings, &s, &r.cfg, &cfg)
 	for _, name := range changes {
-		if slices.Contains(atStart, name) {
+		if slices.Contains(atStart, name) || strings.HasPrefix(name, "s3.") || strings.HasPrefix(name, "cluster.") {
 			return nil, fmt.Errorf("%s: %s changed: that needs a restart", r.file, name)
 		}
 	}

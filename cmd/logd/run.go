@@ -31,7 +31,8 @@ const usage = `logd is the server of a transparent log of crate proofs.
 	                                       delete the opening of a claim; the log may be running
 
 Exit status: 0 all is well; 1 a check failed, or fsck found what is wrong and not repaired; 2 the command line is wrong;
-3 it failed.
+3 it failed; 4 it was the sequencer of several processes, and is it no longer, or could not open its
+log again as one of them: start it again.
 `
 
 var keys = daemon.Keys{
@@ -100,7 +101,7 @@ func deleteOpening(ctx context.Context, args []string, stdout, _ io.Writer) erro
 	}
 	_, cfg, err := load(*file)
 	if err == nil {
-		err = log.DeleteOpening(ctx, cfg.StateDir, identity[0])
+		err = log.DeleteOpening(ctx, cfg, identity[0])
 	}
 	if err == nil {
 		_, err = fmt.Fprintf(stdout, "the opening of the claim %x is deleted, and will not be taken again\n", identity[0])

@@ -10,12 +10,16 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"k8s.io/klog/v2"
 
 	"cratelog/internal/daemon"
+	"cratelog/internal/outcome"
 	"cratelog/internal/version"
 	"cratelog/internal/web"
 	"cratelog/log"
@@ -47,20 +51,37 @@ func serve(ctx context.Context, args []string, stderr io.Writer, accepted progra
 	if err != nil {
 		return err
 	}
-	cfg.Problems = hup.Problems
-	l, err := log.OpenLive(ctx, cfg)
+	peers, err := listenPeers(s, cfg)
 	if err != nil {
 		listener.Close()
 		return err
 	}
+	cfg.Problems = hup.Problems
+	r := &reloader{file: *file, accepted: accepted, settings: s, cfg: cfg, lost: make(chan error, 1)}
+	if cfg.Cluster != nil {
+		cfg.Cluster.Lost = func(err error) { r.lost <- err }
+	}
+	l, err := log.OpenLive(ctx, cfg)
+	if err != nil {
+		peers.Close()
+		listener.Close()
+		return err
+	}
+	r.log = l
+	peers.serve(l, cfg.Logger, most)
 	url := "http://" + listener.Addr().String()
 	err = daemon.WriteReady(*ready, url)
 	if err == nil {
 		cfg.Logger.Info("log listens", "url", url, "origin", cfg.Origin, "vkey", cfg.VKey, "version", version.String())
-		r := &reloader{file: *file, accepted: accepted, log: l, settings: s, cfg: cfg}
 		err = r.serve(ctx, hup, newServer(l.Handler()), web.Limit(listener, most))
 	}
-	return errors.Join(err, closeLog(ctx, l, s.ShutdownTimeout.Duration), daemon.RemoveReady(*ready))
+	if errors.Is(err, log.ErrLost) { // what is left of it ends with the process
+		return errors.Join(outcome.Again(err), daemon.RemoveReady(*ready))
+	}
+	// Front ends hear of what they have given to this process until all of it is published.
+	err = errors.Join(err, closeLog(ctx, l, s.ShutdownTimeout.Duration))
+	peers.Close()
+	return errors.Join(err, daemon.RemoveReady(*ready))
 }
 
 // open reads the settings with all that they name, and begins to log as they say.
@@ -81,9 +102,76 @@ func newLogger(w io.Writer, format string, debug bool) *slog.Logger {
 		handler = slog.NewJSONHandler(w, &slog.HandlerOptions{Level: &logLevel})
 	}
 	logger := slog.New(handler)
-	klog.SetSlogLogger(logger)
+	klog.SetSlogLogger(slog.New(ofTessera{handler, newSaid()}))
 	slog.SetDefault(logger)
 	return logger
+}
+
+// ofTessera drops what Tessera says that is of no use to an operator. Ten times a second it says that a database is
+// away: once a minute is enough, with how often it was.
+type ofTessera struct {
+	slog.Handler
+	*said
+}
+
+var ofNoUse = []string{
+	log.ErrEarly.Error(), // each time it asked the guard too early
+	"Failed to fetch old checkpoint: file does not exist", // there is none yet
+	"Running in non-AWS mode - ", "Here be dragons!\n",    // any store but one
+}
+
+// said is when something was said last, by what stands before the first colon.
+type said struct {
+	mu   sync.Mutex
+	last map[string]utterance // owned by mu
+}
+
+type utterance struct {
+	at   time.Time
+	more int // dropped since
+}
+
+func newSaid() *said { return &said{last: map[string]utterance{}} }
+
+// again says whether a message of that beginning was said within a minute, or else how often it was dropped.
+func (s *said) again(begins string, now time.Time) (bool, int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u, ok := s.last[begins]
+	if ok && now.Sub(u.at) < time.Minute {
+		u.more++
+		s.last[begins] = u
+		return true, 0
+	}
+	if len(s.last) > 100 {
+		clear(s.last)
+	}
+	s.last[begins] = utterance{at: now}
+	return false, u.more
+}
+
+// Handle implements slog.Handler.
+func (h ofTessera) Handle(ctx context.Context, r slog.Record) error {
+	if slices.ContainsFunc(ofNoUse, func(words string) bool { return strings.Contains(r.Message, words) }) {
+		return nil
+	}
+	begins, _, _ := strings.Cut(r.Message, ":")
+	again, more := h.again(begins, r.Time)
+	if again {
+		return nil
+	}
+	if more > 0 {
+		r.AddAttrs(slog.Int("more_since", more))
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+// WithAttrs and WithGroup implement slog.Handler.
+func (h ofTessera) WithAttrs(a []slog.Attr) slog.Handler {
+	return ofTessera{h.Handler.WithAttrs(a), h.said}
+}
+func (h ofTessera) WithGroup(name string) slog.Handler {
+	return ofTessera{h.Handler.WithGroup(name), h.said}
 }
 
 // connections returns how many connections may be open at a time: what the settings say, or fewer, so that the

@@ -23,6 +23,7 @@ type settings struct {
 	Origin      string   `toml:"origin"`
 	Listen      string   `toml:"listen"`
 	Keys        []string `toml:"keys"`
+	Storage     string   `toml:"storage"` // posix or s3
 	Tree        string   `toml:"tree"`
 	State       string   `toml:"state"`
 	Trust       string   `toml:"trust"`
@@ -36,11 +37,16 @@ type settings struct {
 	Monitor     string   `toml:"monitor"`
 	Builds      builds   `toml:"builds"`
 
+	S3      s3Table      `toml:"s3"`
+	Cluster clusterTable `toml:"cluster"`
+
 	Registries       []registryTable `toml:"registry"`
 	RegistryRequests int             `toml:"registry_requests"`
 
-	Shards  []log.Shard  `toml:"shard"`
-	Mirrors []log.Mirror `toml:"mirror"`
+	Shards []log.Shard `toml:"shard"`
+
+	Predecessors []predecessor `toml:"predecessor"`
+	Mirrors      []log.Mirror  `toml:"mirror"`
 	log.Timing
 	log.Limits
 	Door      log.Door `toml:"door"`
@@ -125,6 +131,42 @@ func (b builds) load(path string) (out log.Builds, err error) {
 	return out, nil
 }
 
+// predecessor is a [[predecessor]]: a log for which this one goes on, or which went before that.
+type predecessor struct {
+	Origin string `toml:"origin"`
+	VKey   string `toml:"vkey"`
+	Trust  string `toml:"trust"` // a trust file, in the place of vkey
+	From   string `toml:"from"`  // a directory, or an http or https URL
+}
+
+// load reads what the table names.
+func (p predecessor) load(path string) (out log.Predecessor, err error) {
+	if p.Origin == "" || p.From == "" || (p.VKey == "") == (p.Trust == "") {
+		return out, errors.New("it needs origin, from, and one of vkey and trust")
+	}
+	out = log.Predecessor{Origin: p.Origin, Policy: []byte("log " + p.VKey + "\nquorum none\n"), From: p.From}
+	if p.Trust != "" {
+		if out.Policy, err = durable.Read(config.Beside(path, p.Trust), client.MaxPolicySize); err != nil {
+			return out, fmt.Errorf("trust: %w", err)
+		}
+	}
+	if !out.Remote() {
+		out.From = config.Beside(path, p.From)
+	}
+	return out, out.Check()
+}
+
+func loadPredecessors(path string, tables []predecessor) (out []log.Predecessor, err error) {
+	for i, t := range tables {
+		p, err := t.load(path)
+		if err != nil {
+			return nil, fmt.Errorf("%s: [[predecessor]] number %d: %w", path, i+1, err)
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
 // load reads the settings file at path and the files that it names, which are
 // relative to its directory.
 func load(path string) (settings, log.Config, error) { return loadFor(path, false) }
@@ -143,8 +185,17 @@ func loadFor(path string, readOnly bool) (settings, log.Config, error) {
 		"origin": s.Origin, "listen": s.Listen, "keys": strings.Join(s.Keys, ""), "tree": s.Tree, "state": s.State,
 		"trust": s.Trust,
 	}
-	if readOnly {
+	shared, err := s.shared(path)
+	if err != nil {
+		return s, log.Config{}, err
+	}
+	keyless := readOnly || shared && !s.Cluster.Lead
+	if keyless {
 		delete(required, "keys")
+	}
+	if shared {
+		delete(required, "tree")
+		s.sharedNeeds(required, readOnly)
 	}
 	if err := config.Require(path, "logd", required); err != nil {
 		return s, log.Config{}, err
@@ -176,6 +227,10 @@ func loadFor(path string, readOnly bool) (settings, log.Config, error) {
 	if err != nil {
 		return s, log.Config{}, err
 	}
+	before, err := loadPredecessors(path, s.Predecessors)
+	if err != nil {
+		return s, log.Config{}, err
+	}
 	keys := s.ProvingKeys
 	if keys != "" {
 		keys = config.Beside(path, keys)
@@ -191,7 +246,7 @@ func loadFor(path string, readOnly bool) (settings, log.Config, error) {
 		}
 	}
 	var signers []log.Key
-	if readOnly {
+	if keyless {
 		signers, err = keysOf(trust, s.Origin)
 	} else {
 		signers, err = s.openKeys(path)
@@ -199,12 +254,20 @@ func loadFor(path string, readOnly bool) (settings, log.Config, error) {
 	if err != nil {
 		return s, log.Config{}, err
 	}
+	tree := config.Beside(path, s.Tree)
+	var cluster *log.Cluster
+	if shared {
+		tree = ""
+		if cluster, err = s.cluster(path); err != nil {
+			return s, log.Config{}, err
+		}
+	}
 	return s, log.Config{
 		Origin: s.Origin, Signer: signers[0].Signer, VKey: signers[0].VKey, MoreKeys: signers[1:],
-		TreeDir: config.Beside(path, s.Tree), StateDir: config.Beside(path, s.State), KeysDir: keys,
+		TreeDir: tree, Cluster: cluster, StateDir: config.Beside(path, s.State), KeysDir: keys,
 		Registries: registries, RegistryRequests: s.RegistryRequests,
 		Withdrawn: withdrawn, Builds: taken, Openings: s.Openings, OpeningsBytes: s.OpeningsMax,
-		ReadOnly: readOnly, Shards: s.Shards, Mirrors: s.Mirrors, Door: s.Door,
+		ReadOnly: readOnly, Shards: s.Shards, Predecessors: before, Mirrors: s.Mirrors, Door: s.Door,
 		Policy: trust, ReadersPolicy: readers, Development: s.Development, Monitor: s.Monitor, Timing: s.Timing,
 		Limits: s.Limits,
 	}, nil
