@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -66,9 +67,18 @@ var (
 func bundle(size int) string {
 	leaf := testlog.Must(testdata.Files.ReadFile("hello-proof-0.1.0.entry"))
 	tree := testlog.NewTree(leaf)
-	signed := testlog.Sign(tree.Head(origin, 1), logKey, witness)
+	tree.Seal()
+	signed := testlog.Sign(tree.Head(origin, 2), logKey, witness)
 	more := lines("", "\u2014 "+strings.Repeat("a", 1000)+"%d "+base64.StdEncoding.EncodeToString(make([]byte, 68))+"\n")
-	return string(tree.Bundle(0, 1, append(signed, more(min(size, 95_000))...)))
+	return string(tree.Bundle(0, 2, append(signed, more(min(size, 95_000))...)))
+}
+
+// rows is a page of a log's index with as many empty rows as fit.
+func rows(size int) string {
+	n := size / 4 // bytes of a row, in base64
+	extra := append([]byte{0xa3, 0x02, 0x40, 0x06, 0x9a}, byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
+	extra = append(append(extra, bytes.Repeat([]byte{0x82, 0x40, 0x40}, n)...), 0x07, 0x40)
+	return "c2sp.org/tlog-proof@v1\nextra " + base64.StdEncoding.EncodeToString(extra) + "\nindex 1\n\nx\n"
 }
 
 func openBundle(b []byte) (*client.Result, error) {
@@ -189,7 +199,8 @@ var texts = map[string]attack{
 	"entry_nesting":  text(repeated("", "\x81", ""), entry.Parse),
 	"bundle_lines":   text(bundle, openBundle),
 	"bundle_hashes": text(repeated("c2sp.org/tlog-proof@v1\nindex 1\n", zeros, "\n"),
-		client.ParseProof),
+		client.ParseBundle),
+	"page_rows":       text(rows, client.ParsePage),
 	"trust_groups":    text(nestedGroups, client.ParsePolicy),
 	"trust_witnesses": text(manyWitnesses, client.ParsePolicy),
 	"program_file":    text(repeated("{\"system\":\"groth16-bn254\",\"claim\":\"source/2\",\"blocks\":41,\"origin\":\"development\",\"key\":\"", "AAAA", "\"}"), proofcheck.ParseProgram),

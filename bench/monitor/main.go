@@ -1,5 +1,6 @@
 // Command monitor measures how fast a monitor catches up with a log, every proof
-// verified, and how much its store keeps of an entry:
+// verified, how much its store keeps of an entry, and how long the log's index takes at the start
+// and how much memory:
 //
 //	go run ./bench/monitor [-n ENTRIES]
 //
@@ -89,14 +90,47 @@ func measure(ctx context.Context, log *testlog.Log, url, dir string, n int) erro
 		return err
 	}
 	took := time.Since(start)
-	if got.ExitCode() != 0 || got.Logs[0].Verified != int64(n) {
+	if got.ExitCode() != 0 || got.Logs[0].Verified != int64(n)+1 { // with the seal
 		return fmt.Errorf("the monitor does not agree with an honest log: %+v", got)
 	}
 	size, err := s.FileSize(ctx)
 	fmt.Printf("entries %d\n", n)
 	fmt.Printf("catchup_entries_per_second %.0f 1/s\n", float64(n)/took.Seconds())
 	fmt.Printf("store_bytes_per_entry %.0f B\n", float64(size)/float64(n))
-	return err
+	return errors.Join(err, measureIndex(ctx, s, n))
+}
+
+// measureIndex makes the log's index out of the store, as a monitor does at its start.
+func measureIndex(ctx context.Context, s *store.Store, n int) error {
+	logs, err := s.Logs(ctx)
+	if err != nil {
+		return err
+	}
+	p, err := s.Position(ctx, logs[0].ID)
+	if err != nil {
+		return err
+	}
+	before := heap()
+	start := time.Now()
+	m, err := s.Map(ctx, logs[0].ID, p.Sealed)
+	if err != nil {
+		return err
+	}
+	if m.Snapshot().Root() != p.MapRoot {
+		return errors.New("the store gives another index than was compared with the seal")
+	}
+	fmt.Printf("index_start_per_entry %.1f us\n", time.Since(start).Seconds()*1e6/float64(n))
+	fmt.Printf("index_memory_per_entry %.0f B\n", (heap()-before)/float64(n))
+	runtime.KeepAlive(m)
+	return nil
+}
+
+// heap is how many bytes are in use.
+func heap() float64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return float64(m.HeapAlloc)
 }
 
 // forgeAll makes n entries, on all cores.
