@@ -126,7 +126,7 @@ func TestTheCheckerIsAmongTheFiles(t *testing.T) {
 func TestDebianReadsThePackage(t *testing.T) {
 	fixture.Need(t, "dpkg-deb", "dpkg")
 	r, programs := made(t)
-	deb, err := r.debian("amd64", programs)
+	deb, err := r.debian("amd64", append(programs, file{"demo", 0o755, programs[0].data}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +142,8 @@ func TestDebianReadsThePackage(t *testing.T) {
 		t.Errorf("0.1.0~rc.1 is not before 0.1.0: %v", err)
 	}
 	out, err = exec.Command("dpkg-deb", "--contents", path).CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "-rwxr-xr-x root/root") || !strings.Contains(string(out), " ./usr/bin/cargo-zkp") {
+	if err != nil || !strings.Contains(string(out), "-rwxr-xr-x root/root") || !strings.Contains(string(out), " ./usr/bin/cargo-zkp") ||
+		strings.Contains(string(out), "demo") {
 		t.Errorf("%v\n%s", err, out)
 	}
 }

@@ -182,6 +182,9 @@ func (r *release) installed(programs []file) (list []file, err error) {
 	}
 	static := "" // that the programs are static is meant
 	for _, p := range programs {
+		if p.name == "demo" {
+			continue // of no use in everybody's PATH, and of too common a name
+		}
 		list = append(list, file{"./usr/bin/" + p.name, 0o755, p.data})
 		static += "cratelog: statically-linked-binary [usr/bin/" + p.name + "]\n"
 	}
