@@ -52,6 +52,7 @@ func listPackages(t *testing.T) map[string]listed {
 // package, and a new arrow, is a decision: it is made here and in docs/design.md.
 var mayImport = map[string][]string{
 	"entry":             {},
+	"index":             {"entry"},
 	"circuit":           {"proofcheck/chain"},
 	"circuit/setup":     {},
 	"prover/git":        {"internal/gitobject", "internal/flock"},
@@ -62,35 +63,36 @@ var mayImport = map[string][]string{
 	"crate/manifest":    {},
 	"cargo/registry":    {"entry"},
 	"cargo/proxy":       {"crate", "entry", "cargo/registry", "internal/h2c"},
-	"crate":             {"entry", "crate/manifest", "internal/gitobject", "crate/lockfile"},
+	"crate":             {"entry", "crate/manifest", "internal/gitobject", "internal/gunzip", "crate/lockfile"},
 	"cargo":             {"crate", "entry", "cargo/registry", "crate/lockfile"},
 	"proofcheck":        {"entry", "proofcheck/chain", "build"},
 	"proofcheck/chain":  {},
 	"opening/signature": {},
 	"opening":           {"entry", "crate", "internal/gitobject"},
-	"evidence":          {"entry", "crate", "opening", "cargo/registry", "build"},
-	"client":            {"entry", "crate", "evidence", "opening"},
+	"evidence":          {"entry", "index", "crate", "opening", "cargo/registry", "build"},
+	"client":            {"entry", "index", "crate", "evidence", "opening"},
 	"prover":            {"entry", "crate", "prover/git", "circuit", "circuit/setup", "opening", "proofcheck", "proofcheck/chain", "crate/manifest", "internal/unsafekeys", "internal/flock"},
-	"log":               {"entry", "config", "crate", "cargo/registry", "client", "opening", "proofcheck", "internal/sqlite", "internal/vitals", "internal/web", "build", "evidence"},
+	"log":               {"entry", "index", "config", "crate", "cargo/registry", "client", "opening", "proofcheck", "internal/mysql", "internal/sqlite", "internal/vitals", "internal/web", "build", "evidence", "log/storage"},
+	"log/storage":       {"internal/mysql"},
 	"crate/lockfile":    {"entry"},
 	"build":             {"entry"},
 	"build/membership":  {"build", "circuit/setup", "entry", "internal/unsafekeys", "proofcheck"},
 	"build/sandbox":     {},
 	"build/rebuild":     {"build", "build/sandbox", "cargo", "crate", "crate/manifest", "entry"},
-	"build/builder":     {"build", "build/membership", "client", "config", "entry", "internal/flock", "proofcheck"},
+	"build/builder":     {"build", "build/membership", "client", "config", "entry", "index", "internal/flock", "proofcheck"},
 	"circuit/ceremony":  {"circuit", "circuit/setup", "proofcheck", "build", "build/membership"},
 
-	"monitor/store":    {"entry", "internal/sqlite"},
-	"monitor":          {"entry", "crate", "client", "config", "evidence", "opening", "cargo/registry", "monitor/store", "build"},
-	"internal/testlog": {"entry"},
+	"monitor/store":    {"entry", "index", "internal/sqlite"},
+	"monitor":          {"entry", "index", "crate", "client", "config", "evidence", "opening", "cargo/registry", "monitor/store", "build"},
+	"internal/testlog": {"entry", "index"},
 	"monitor/alert":    {"config", "monitor/store"},
-	"monitor/web":      {"monitor/store", "entry", "client", "crate", "opening", "proofcheck", "internal/web", "build"},
+	"monitor/web":      {"monitor/store", "entry", "index", "client", "crate", "opening", "proofcheck", "internal/web", "build"},
 
 	"monitor/web/verify":      {"build", "client", "crate", "entry", "opening", "proofcheck"},
 	"monitor/web/verify/pack": {"monitor/web"},
 
 	"cargo/policy":  {"cargo", "cargo/registry", "client", "config", "entry", "opening/signature", "proofcheck", "build"},
-	"cargo/verdict": {"cargo", "cargo/policy", "cargo/registry", "client", "crate", "entry", "proofcheck", "evidence", "opening", "opening/signature", "build"},
+	"cargo/verdict": {"cargo", "cargo/policy", "cargo/registry", "client", "crate", "entry", "proofcheck", "evidence", "index", "opening", "opening/signature", "build"},
 
 	"cargo/publish":    {"cargo/credential", "cargo", "client", "crate", "entry", "prover/git", "cargo/policy", "proofcheck", "prover", "cargo/registry"},
 	"cargo/credential": {"cargo", "cargo/policy", "cargo/verdict", "client", "crate", "entry", "opening"},
@@ -100,13 +102,13 @@ var mayImport = map[string][]string{
 
 	"cargo/coverage": {"cargo", "crate"},
 
-	"cmd/logd":      {"log", "internal/web", "client", "config", "config/signer", "crate", "proofcheck", "internal/daemon", "build"},
+	"cmd/logd":      {"log", "log/storage", "internal/web", "client", "config", "config/signer", "crate", "proofcheck", "internal/daemon", "build"},
 	"cmd/witness":   {"witness", "internal/web", "config", "config/signer", "evidence", "internal/daemon"},
-	"cmd/cargo-zkp": {"prover", "client", "crate", "entry", "prover/git", "cargo", "cargo/policy", "cargo/verdict", "cargo/registry", "cargo/proxy", "cargo/publish", "cargo/credential", "cargo/backlog", "cargo/backlog/visit", "opening", "proofcheck", "build", "build/builder", "build/membership", "build/rebuild", "build/sandbox", "cargo/coverage", "internal/flock"},
+	"cmd/cargo-zkp": {"prover", "client", "crate", "entry", "evidence", "index", "prover/git", "cargo", "cargo/policy", "cargo/verdict", "cargo/registry", "cargo/proxy", "cargo/publish", "cargo/credential", "cargo/backlog", "cargo/backlog/visit", "opening", "proofcheck", "build", "build/builder", "build/membership", "build/rebuild", "build/sandbox", "cargo/coverage", "internal/flock"},
 	"cmd/ceremony":  {"circuit/ceremony", "circuit", "proofcheck", "internal/daemon"},
-	"cmd/monitor":   {"monitor", "monitor/store", "monitor/alert", "monitor/web", "client", "config", "crate", "entry", "evidence", "proofcheck", "cargo/registry", "internal/daemon", "internal/vitals", "build"},
+	"cmd/monitor":   {"monitor", "monitor/store", "monitor/alert", "monitor/web", "client", "config", "crate", "entry", "evidence", "proofcheck", "cargo/registry", "internal/daemon", "internal/flock", "internal/vitals", "build"},
 	"cmd/cratelog":  {"circuit", "circuit/ceremony", "client", "config", "config/signer", "internal/daemon", "internal/flock", "monitor/store", "proofcheck", "witness"},
-	"cmd/demo":      {"client", "crate", "entry", "evidence", "internal/forge", "internal/loopback", "monitor", "monitor/store", "monitor/web", "opening", "testdata", "build", "build/membership", "cargo/policy", "cargo/verdict", "log"},
+	"cmd/demo":      {"client", "config", "crate", "entry", "index", "evidence", "internal/forge", "internal/loopback", "monitor", "monitor/store", "monitor/web", "opening", "testdata", "build", "build/membership", "cargo/policy", "cargo/verdict", "log"},
 
 	"internal/browser":      {},
 	"internal/browser/look": {"internal/browser"},
@@ -120,6 +122,7 @@ var mayImport = map[string][]string{
 	"internal/durable":   {},
 	"internal/group":     {},
 	"internal/gitobject": {},
+	"internal/gunzip":    {},
 	"internal/outcome":   {},
 	"internal/toml":      {},
 	"internal/flock":     {},
@@ -130,11 +133,14 @@ var mayImport = map[string][]string{
 	"internal/version":   {},
 	"internal/h2c":       {},
 	"internal/forge":     {"circuit/setup", "crate", "entry", "internal/unsafekeys", "proofcheck", "proofcheck/chain", "build"},
-	"internal/logsite":   {"entry", "internal/forge"},
+	"internal/logsite":   {"client", "entry", "index", "internal/clustertest", "internal/forge", "internal/testlog"},
 	"internal/loopback":  {"client", "config", "log", "proofcheck", "witness"},
 	"internal/makekeys":  {"circuit", "crate", "prover", "prover/git", "testdata", "build/membership", "proofcheck"},
 
+	"internal/mysql":      {},
 	"internal/unsafekeys": {"circuit/setup"},
+
+	"internal/clustertest": {"internal/fixture"},
 }
 
 // plumbing is what all but the format package may import.
@@ -266,7 +272,8 @@ func TestTheEntryFormatNeedsOnlyCBORAndSemver(t *testing.T) {
 }
 
 // testOnly is what tests and each other may import, and measurements.
-var testOnly = []string{"testing", "internal/fixture", "internal/registrytest", "internal/testlog"}
+var testOnly = []string{"testing", "internal/clustertest", "internal/fixture", "internal/logsite", "internal/registrytest",
+	"internal/testlog"}
 
 func TestNothingImportsAProgramOrTestCode(t *testing.T) {
 	for name, p := range listPackages(t) {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -149,6 +150,11 @@ func (v *visit) says(tone string, words ...string) {
 	}
 }
 
+// asked are the requests of the page. The icon is none: browsers ask for it when they like, or not at all.
+func (v *visit) asked() []string {
+	return slices.DeleteFunc(v.Requests(), func(url string) bool { return strings.HasSuffix(url, "/favicon.svg") })
+}
+
 // calm wants that the page asked nobody but the monitor, and that nothing was on the console.
 func (v *visit) calm() {
 	v.t.Helper()
@@ -172,11 +178,11 @@ func TestBrowserVerifiesAnEntry(t *testing.T) {
 
 	t.Run("the bundle alone, then the crate, offline", func(t *testing.T) {
 		v := s.visit(t)
-		if n := len(v.Requests()); n != 3 {
-			t.Errorf("before the button is pressed there are %d requests, and wanted are the page, its style and its script: %q", n, v.Requests())
+		if n := len(v.asked()); n != 3 {
+			t.Errorf("before the button is pressed there are %d requests, and wanted are the page, its style and its script: %q", n, v.asked())
 		}
 		v.says("plain", loggedOnly, "It shows nothing about the monitor itself", "solo: Example Org", "not checked The .crate's files")
-		before := len(v.Requests())
+		before := len(v.asked())
 		v.must(v.Offline(true))
 		v.choose("trust", "own.policy", s.world.Text)
 		v.says("plain", loggedOnly, "It shows nothing about the monitor itself") // the program is still the monitor's
@@ -186,7 +192,7 @@ func TestBrowserVerifiesAnEntry(t *testing.T) {
 		v.says("good", "Verified by your browser", "under the trust file that you chose", "Proven files\n", "ok The .crate's files")
 		v.choose("opening", "x.opening", fixture.Read(t, "hello-proof-0.1.0.opening"))
 		v.says("good", "Verified by your browser", "By SHA-1 alone: for this no key must be believed")
-		if after := v.Requests(); len(after) != before {
+		if after := v.asked(); len(after) != before {
 			t.Errorf("while it checks, it asks for %q", after[before:])
 		}
 		v.must(v.Offline(false))
@@ -308,29 +314,38 @@ type corrupted struct {
 // corruptions are corruptions of a bundle, by name.
 func corruptions(t *testing.T, bundle []byte) map[string]corrupted {
 	t.Helper()
-	p, err := client.ParseProof(bundle)
+	p, err := client.ParseBundle(bundle)
 	fatalIf(t, err)
-	e, err := entry.Parse(p.Extra)
+	e, err := entry.Parse(p.Entry)
 	fatalIf(t, err)
 	out := map[string]corrupted{}
-	with := func(name, says, step string, change func(p *client.Proof)) {
+	with := func(name, says, step string, change func(p *client.Bundle)) {
 		q := *p
-		q.Extra, q.Checkpoint, q.Hashes = bytes.Clone(p.Extra), bytes.Clone(p.Checkpoint), append([][32]byte(nil), p.Hashes...)
+		q.Entry, q.Checkpoint, q.Hashes = bytes.Clone(p.Entry), bytes.Clone(p.Checkpoint), append([][32]byte(nil), p.Hashes...)
 		change(&q)
 		b, err := q.Marshal()
 		fatalIf(t, err)
 		out[name] = corrupted{b, says, step}
 	}
 	const inTree = "The tree that was signed holds the entry"
-	with("a bit of the proof", "entry not in the log", inTree, func(q *client.Proof) {
-		at := bytes.Index(q.Extra, e.Proof.Parts[0]) + rand.IntN(len(e.Proof.Parts[0]))
-		q.Extra[at] ^= 1 << rand.IntN(8)
+	with("a bit of the proof", "entry not in the log", inTree, func(q *client.Bundle) {
+		at := bytes.Index(q.Entry, e.Proof.Parts[0]) + rand.IntN(len(e.Proof.Parts[0]))
+		q.Entry[at] ^= 1 << rand.IntN(8)
 	})
-	with("another index", "entry not in the log", inTree, func(q *client.Proof) { q.Index++ })
-	with("a hash too many", "entry not in the log", inTree, func(q *client.Proof) { q.Hashes = append(q.Hashes, [32]byte{1}) })
+	with("another index", "entry not in the log", inTree, func(q *client.Bundle) { q.Index++ })
+	with("a hash too many", "entry not in the log", inTree, func(q *client.Bundle) { q.Hashes = append(q.Hashes, [32]byte{1}) })
+	const sealed = "The tree ends in a seal, whose index gives the version this one checksum"
+	with("a bit of the seal", "no valid seal", sealed, func(q *client.Bundle) {
+		q.Seal.Leaf = bytes.Clone(q.Seal.Leaf)
+		q.Seal.Leaf[rand.IntN(len(q.Seal.Leaf))] ^= 1 << rand.IntN(8)
+	})
+	with("another checksum", "no valid seal", sealed, func(q *client.Bundle) {
+		q.Version.Value = bytes.Clone(q.Version.Value)
+		q.Version.Value[rand.IntN(32)] ^= 1 << rand.IntN(8)
+	})
 	signed, lines, _ := strings.Cut(string(p.Checkpoint), "\n\n")
-	flip := func(n int) func(q *client.Proof) {
-		return func(q *client.Proof) {
+	flip := func(n int) func(q *client.Bundle) {
+		return func(q *client.Bundle) {
 			all := strings.SplitAfter(lines, "\n")
 			name, sig, _ := strings.Cut(strings.TrimSpace(all[n][len("— "):]), " ")
 			raw, err := base64.StdEncoding.DecodeString(sig)
@@ -343,11 +358,11 @@ func corruptions(t *testing.T, bundle []byte) map[string]corrupted {
 	const cosigned = "The log signed the checkpoint, and the witnesses' quorum cosigned it"
 	with("a bit of a cosignature", "bad cosignature", cosigned, flip(1))
 	with("a bit of the log's signature", "no valid signature of the log", cosigned, flip(0))
-	with("no cosignatures", "too few witnesses", cosigned, func(q *client.Proof) {
+	with("no cosignatures", "too few witnesses", cosigned, func(q *client.Bundle) {
 		q.Checkpoint = []byte(signed + "\n\n" + strings.SplitAfter(lines, "\n")[0])
 	})
-	with("another size", "no valid signature of the log", cosigned, func(q *client.Proof) {
-		q.Checkpoint = bytes.Replace(q.Checkpoint, []byte("\n1\n"), []byte("\n2\n"), 1)
+	with("another size", "no valid signature of the log", cosigned, func(q *client.Bundle) {
+		q.Checkpoint = bytes.Replace(q.Checkpoint, []byte("\n2\n"), []byte("\n3\n"), 1)
 	})
 	out["a cut off bundle"] = corrupted{bundle[:len(bundle)/3], "malformed bundle", "The bundle is well formed"}
 	return out

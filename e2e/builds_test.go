@@ -36,7 +36,7 @@ func TestABinaryIsWhatItsBuildersSay(t *testing.T) {
 			more = []string{"--toolchain", b.overfull()}
 		}
 		b.builds(m, "app-1.0.0", more...)
-		b.attest(m, b.say(m), "").want(t, 0, "Attested app of app v1.0.0", fmt.Sprintf("entry %d of the log", b.sources+i))
+		b.attest(m, b.say(m), "").want(t, 0, "Attested app of app v1.0.0", fmt.Sprintf("entry %d of the log", b.leaves+2*i))
 	}
 	binary := read(t, b.say(b.alpha))
 	for _, m := range []*member{b.beta, b.gamma} {
@@ -55,7 +55,7 @@ func TestABinaryIsWhatItsBuildersSay(t *testing.T) {
 
 	u := b.newUser(binary)
 	u.policy(b.quiet, 2, "")
-	u.online("--join", "early.builds").want(t, 0, "2 of 3 of set quiet say so", "this log says it has no other result")
+	u.online("--join", "early.builds").want(t, 0, "2 of 3 of set quiet say so", "shows no other result")
 	b.hostileLock(u)
 	b.oddBuild()
 	b.copiedTag(b.say(b.alpha))
@@ -74,7 +74,7 @@ type buildSite struct {
 	ids         [2]string         // of toolchain and environment
 	crates      string            // directory with all .crates
 	raw         map[string][]byte // by NAME-VERSION
-	sources     int               // so many entries stand in the log before the first build
+	leaves      int               // of the log before the first build, seals too
 	dissented   int               // index of the entry of who dissents
 
 	alpha, beta, delta, gamma, epsilon *member // the first three are of the set quiet, the others of the set known
@@ -249,7 +249,7 @@ func (b *buildSite) logSources() {
 		fatalIf(b.t, err)
 		_, err = b.log().Submit(b.t.Context(), text, b.raw[name], nil)
 		fatalIf(b.t, err)
-		b.sources++
+		b.leaves += 2 // a seal behind each
 	}
 }
 
@@ -287,7 +287,7 @@ func (b *buildSite) say(m *member) string { return m.path("app-1.0.0/app") }
 
 func (b *buildSite) attest(m *member, file string, more ...string) outcome {
 	b.t.Helper()
-	args := []string{"attest", file, "--key", "key", "--set", m.set, "--log", b.site.log.url}
+	args := []string{"attest", file, "--key", "key", "--set", m.set, "--log", b.site.log.url, "--policy", "zkp.toml"}
 	if m.set == b.alpha.set {
 		args = append(args, "--development")
 	}
@@ -499,11 +499,11 @@ func (b *buildSite) offline(t *testing.T, u *user) {
 		t.Errorf("it names members of a hidden set: %v", o)
 	}
 	u.policy(b.known, 1, "")
-	app("early.builds").want(t, 0, "1 of 2 of set known say so: gamma", "this log says it has no other result")
+	app("early.builds").want(t, 0, "1 of 2 of set known say so: gamma", "shows no other result")
 
 	t.Run("a member of another set says otherwise", func(t *testing.T) {
 		o := app("late.builds")
-		o.want(t, 0, "1 of 2 of set known say so: gamma", "nobody who counts has another result", "the same build makes ",
+		o.want(t, 0, "1 of 2 of set known say so: gamma", "shows another result only of those who do not count", "the same build makes ",
 			"as 1 entry says of those who do not count")
 		if strings.Contains(o.stderr, "no other result") {
 			t.Errorf("the log has another result: %v", o)
@@ -541,7 +541,7 @@ func (b *buildSite) offline(t *testing.T, u *user) {
 		app("early.builds").want(t, 1, "2 of 3 of set quiet say that this is app", "and the policy needs 3")
 	})
 	t.Run("until", func(t *testing.T) {
-		u.policy(b.quiet, 2, fmt.Sprintf("until = %d\n", b.sources+1)) // beta's entry
+		u.policy(b.quiet, 2, fmt.Sprintf("until = %d\n", b.leaves+2)) // beta's entry
 		app("early.builds").want(t, 1, "1 of 3 of set quiet", "the policy needs 2")
 		u.policy(b.quiet, 2, fmt.Sprintf("until = %d\n", b.dissented))
 		app("late.builds").want(t, 0, "2 of 3 of set quiet say so", "1 entry stands at or behind the index")

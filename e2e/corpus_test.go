@@ -97,7 +97,7 @@ func TestRealCratesOfRealCommits(t *testing.T) {
 		if o.code != 0 {
 			t.FailNow()
 		}
-		zkp(t, "submit", file, "--log", s.log.url).want(t, 0, fmt.Sprintf("entry %d of the log", len(files)))
+		zkp(t, "submit", file, "--log", s.log.url).want(t, 0, fmt.Sprintf("entry %d of the log", 2*len(files))) // a seal behind each
 		files = append(files, file)
 	}
 	t.Run("another path is another claim", func(t *testing.T) { otherPath(t, s, files[0]) })

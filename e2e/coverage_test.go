@@ -73,7 +73,7 @@ func TestAReportOfAWorkspaceIsWhatOneCounts(t *testing.T) {
 	}
 
 	d.zkp("doctor").says(t, 0,
-		origin+" has 3 entries; its witnesses cosigned ", "workspace", "cargo zkp runs "+program(t, "cargo-zkp"))
+		origin+" has 6 entries; its witnesses cosigned ", "workspace", "cargo zkp runs "+program(t, "cargo-zkp"))
 	d.zkp("clean").says(t, 0, "--bundles", "--verdicts", "nothing was deleted")
 	d.zkp("verify", "--offline").want(t, 3, "error: 3 crates could not be checked")
 	d.zkp("clean", "--all").want(t, 0, "Deleted ", " of bundles, of 2")

@@ -226,7 +226,7 @@ inner = { package = "hello-inner", version = "0.1.0" }
 	t.Run("show", func(t *testing.T) {
 		o := d.zkp("show", "hello-inner")
 		o.want(t, 0)
-		if !strings.Contains(o.stdout, "/crates/inner") || !strings.Contains(o.stdout, "entry 2 of 3") ||
+		if !strings.Contains(o.stdout, "/crates/inner") || !strings.Contains(o.stdout, "entry 4 of 6") ||
 			!strings.Contains(o.stdout, "files proven") {
 			t.Errorf("%v", o)
 		}

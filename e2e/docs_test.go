@@ -86,6 +86,19 @@ func TestEveryLinkOfThePagesLeadsSomewhere(t *testing.T) {
 	}
 }
 
+// TestEveryFolderHasItsRow in the table at the end of the README.
+func TestEveryFolderHasItsRow(t *testing.T) {
+	root := fixture.Root(t)
+	folders, err := os.ReadDir(root)
+	fatalIf(t, err)
+	_, table, _ := strings.Cut(string(read(t, filepath.Join(root, "README.md"))), "\n## Where things are\n")
+	for _, d := range folders {
+		if d.IsDir() && !strings.HasPrefix(d.Name(), ".") && !strings.Contains(table, "\n| `"+d.Name()+"/` | ") {
+			t.Errorf("README.md does not say what is in %s/", d.Name())
+		}
+	}
+}
+
 // TestThePagesFitTheirColumns: 100, but for tables and what is shown as it is.
 func TestThePagesFitTheirColumns(t *testing.T) {
 	for path, text := range pages(t, fixture.Root(t)) {

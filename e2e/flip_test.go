@@ -36,7 +36,7 @@ type evidence struct {
 	site          *site
 	reader        reader
 	crate, bundle []byte
-	proof         *client.Proof // the bundle, parsed; its checkpoint has a quorum and no witness more
+	proof         *client.Bundle // the bundle, parsed; its checkpoint has a quorum and no witness more
 }
 
 // newEvidence has the log accept every fixture, and stops it. The first one's
@@ -55,15 +55,15 @@ func newEvidence(t *testing.T) *evidence {
 	e.bundle, err = log.Bundle(t.Context(), client.Query{Name: "hello-proof", Version: "0.1.0"})
 	fatalIf(t, err)
 	s.stopAll()
-	e.proof, err = client.ParseProof(e.bundle)
+	e.proof, err = client.ParseBundle(e.bundle)
 	fatalIf(t, err)
 	e.proof.Checkpoint = quorumOnly(t, e.proof.Checkpoint)
 	e.bundle, err = e.proof.Marshal()
 	fatalIf(t, err)
 	r, err := e.reader.verify(e.crate, e.bundle)
 	fatalIf(t, err)
-	if len(r.Checkpoint.Cosignatures) != 2 || len(e.proof.Hashes) != 2 {
-		t.Fatalf("wanted a bundle with 2 cosignatures and 2 hashes:\n%s", e.bundle)
+	if len(r.Checkpoint.Cosignatures) != 2 || len(e.proof.Hashes) < 2 || len(e.proof.Seal.Hashes) < 1 {
+		t.Fatalf("wanted a bundle with 2 cosignatures, 2 hashes or more, and one or more of the seal:\n%s", e.bundle)
 	}
 	return e
 }
@@ -103,7 +103,7 @@ func (e *evidence) regions(t *testing.T) []region {
 		at += n
 	}
 	next("header", len(lines[0]), client.ErrBundle)
-	next("entry", len(lines[1]), client.ErrBundle, client.ErrEntry, client.ErrInclusion)
+	next("extra line", len(lines[1]), client.ErrBundle, client.ErrEntry, client.ErrInclusion, client.ErrSeal)
 	next("index", len(lines[2]), client.ErrBundle, client.ErrInclusion)
 	for i := range e.proof.Hashes {
 		// A newline that is lost joins this line with the empty one below it, and the
@@ -192,7 +192,7 @@ func TestOneFlippedByteIsRefused(t *testing.T) {
 
 // flipDecoded flips bits in what base64 holds: the text stays well-formed.
 func (e *evidence) flipDecoded(t *testing.T) {
-	verify := func(what string, i int, edit func(p *client.Proof), reasons ...error) {
+	verify := func(what string, i int, edit func(b *client.Bundle), reasons ...error) {
 		q := *e.proof
 		edit(&q)
 		b, err := q.Marshal()
@@ -202,18 +202,38 @@ func (e *evidence) flipDecoded(t *testing.T) {
 			t.Errorf("%s, byte %d: %v", what, i, wrong)
 		}
 	}
-	for i := range e.proof.Extra {
-		verify("entry", i, func(p *client.Proof) {
-			p.Extra = bytes.Clone(p.Extra)
-			p.Extra[i] ^= 1 << (i % 8)
-		}, client.ErrEntry, client.ErrInclusion)
+	for _, c := range []struct {
+		what    string
+		of      func(b *client.Bundle) *[]byte
+		reasons []error
+	}{
+		{"entry", func(b *client.Bundle) *[]byte { return &b.Entry }, []error{client.ErrEntry, client.ErrInclusion}},
+		{"seal", func(b *client.Bundle) *[]byte { return &b.Seal.Leaf }, []error{client.ErrSeal}},
+		{"value", func(b *client.Bundle) *[]byte { return &b.Version.Value }, []error{client.ErrSeal}},
+		{"proof of the value", func(b *client.Bundle) *[]byte { return &b.Version.Proof }, []error{client.ErrSeal}},
+	} {
+		for i := range *c.of(e.proof) {
+			verify(c.what, i, func(b *client.Bundle) {
+				part := c.of(b)
+				*part = bytes.Clone(*part)
+				(*part)[i] ^= 1 << (i % 8)
+			}, c.reasons...)
+		}
 	}
-	for n := range e.proof.Hashes {
-		for i := range e.proof.Hashes[n] {
-			verify(fmt.Sprintf("hash %d", n), i, func(p *client.Proof) {
-				p.Hashes = slices.Clone(p.Hashes)
-				p.Hashes[n][i] ^= 1 << (i % 8)
-			}, client.ErrInclusion)
+	for _, c := range []struct {
+		what   string
+		of     func(b *client.Bundle) *[][32]byte
+		reason error
+	}{
+		{"hash", func(b *client.Bundle) *[][32]byte { return &b.Hashes }, client.ErrInclusion},
+		{"hash of the seal", func(b *client.Bundle) *[][32]byte { return &b.Seal.Hashes }, client.ErrSeal},
+	} {
+		for i := range 32 * len(*c.of(e.proof)) {
+			verify(c.what, i, func(b *client.Bundle) {
+				path := c.of(b)
+				*path = slices.Clone(*path)
+				(*path)[i/32][i%32] ^= 1 << (i % 8)
+			}, c.reason)
 		}
 	}
 }
@@ -227,16 +247,16 @@ func TestALyingLogWithAllItsWitnessesCannotMakeAFalseEntryTrue(t *testing.T) {
 	}
 	e := newEvidence(t)
 	conspiracy := e.conspire(t)
-	if _, err := e.reader.verify(e.crate, conspiracy(e.proof.Extra)); err != nil {
+	if _, err := e.reader.verify(e.crate, conspiracy(e.proof.Entry)); err != nil {
 		t.Fatalf("the conspiracy signs no bundles that are accepted for a true entry, so this test sees nothing: %v", err)
 	}
-	parsed, err := entry.Parse(e.proof.Extra)
+	parsed, err := entry.Parse(e.proof.Entry)
 	fatalIf(t, err)
-	proofAt := bytes.Index(e.proof.Extra, parsed.Proof.Parts[0])
-	programAt := bytes.Index(e.proof.Extra, parsed.Proof.Program[:])
+	proofAt := bytes.Index(e.proof.Entry, parsed.Proof.Parts[0])
+	programAt := bytes.Index(e.proof.Entry, parsed.Proof.Program[:])
 	counts := make(map[error]int)
-	for i := range e.proof.Extra {
-		lie := bytes.Clone(e.proof.Extra)
+	for i := range e.proof.Entry {
+		lie := bytes.Clone(e.proof.Entry)
 		lie[i] ^= 1 << (i % 8)
 		reasons := []error{client.ErrEntry, client.ErrSubject, client.ErrProof}
 		switch {
@@ -297,7 +317,7 @@ func (e *evidence) falseClaims(t *testing.T, conspiracy func([]byte) []byte) {
 			e.Proof.Parts = append(e.Proof.Parts, e.Proof.Parts[0])
 		}},
 	} {
-		lie, err := entry.Parse(e.proof.Extra)
+		lie, err := entry.Parse(e.proof.Entry)
 		fatalIf(t, err)
 		c.edit(lie, lie.Claim.(*entry.Source))
 		b, err := lie.Marshal()
@@ -320,7 +340,7 @@ func (e *evidence) falseClaims(t *testing.T, conspiracy func([]byte) []byte) {
 }
 
 // conspire returns a function that makes a perfect bundle for any leaf: a tree of
-// one entry, signed by the log and cosigned by all witnesses.
+// one entry and its seal, signed by the log and cosigned by all witnesses.
 func (e *evidence) conspire(t *testing.T) func(leaf []byte) []byte {
 	t.Helper()
 	return func(leaf []byte) []byte { return e.site.conspiracy(t, leaf) }
@@ -330,7 +350,8 @@ func (e *evidence) conspire(t *testing.T) func(leaf []byte) []byte {
 func (s *site) conspiracy(t *testing.T, leaf []byte) []byte {
 	t.Helper()
 	tree := testlog.NewTree(leaf)
-	return tree.Bundle(0, 1, testlog.Sign(tree.Head(origin, 1), s.signers()...))
+	tree.Seal()
+	return tree.Bundle(0, 2, testlog.Sign(tree.Head(origin, 2), s.signers()...))
 }
 
 // signers sign as the log and as all its witnesses.

@@ -138,6 +138,7 @@ func (s *site) forked(t *testing.T) string {
 	tree := &testlog.Tree{}
 	for _, name := range slices.Backward(fixtures) {
 		tree.Append(fixture.Read(t, name+".entry"))
+		tree.Seal()
 	}
 	fork := testlog.New(origin, 0, nil)
 	fork.Serve(tree, tree.Size(), testlog.Sign(tree.Head(origin, tree.Size()), s.signers()...))

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -26,7 +27,7 @@ func TestACrateVerifiesWithEverythingStopped(t *testing.T) {
 		file := copyFixture(t, name, dir)
 		files = append(files, file)
 		zkp(t, "submit", file, "--log", s.log.url).want(t, 0, "Finished",
-			"entry "+string(rune('0'+len(files)-1))+" of the log")
+			fmt.Sprintf("entry %d of the log", 2*len(files)-2)) // a seal behind each
 	}
 	t.Run("while the log runs", func(t *testing.T) { whileTheLogRuns(t, s, files[0]) })
 	s.stopAll()
@@ -72,7 +73,7 @@ func whileTheLogRuns(t *testing.T, s *site, file string) {
 			}
 			return strings.Replace(name, "hello-proof-0.1.0/", "hello-proof-9.9.9/", 1), content
 		})))
-		s.verify(t, evil, "--log", s.log.url).want(t, 1, "no entry for hello-proof v9.9.9")
+		s.verify(t, evil, "--log", s.log.url).want(t, 1, "no entry for hello-proof 9.9.9")
 	})
 	t.Run("another crate than the log holds", func(t *testing.T) {
 		other := filepath.Join(t.TempDir(), "hello-proof-0.1.0.crate")
@@ -90,7 +91,7 @@ func offline(t *testing.T, s *site, files []string) {
 		o := s.verify(t, files[2], "-v")
 		o.want(t, 0)
 		commit := fixture.Commit(t, "0.1.0")
-		for _, w := range []string{"hello-inner v0.1.0", origin + ", entry 2 of 3", "/crates/inner",
+		for _, w := range []string{"hello-inner v0.1.0", origin + ", entry 4 of 6", "/crates/inner",
 			hexOf(commit[:]), "witness:    w"} {
 			if !strings.Contains(o.stdout, w) {
 				t.Errorf("it does not say %q:\n%s", w, o.stdout)
@@ -190,7 +191,7 @@ func exitCodes(t *testing.T, s *site, files []string) {
 func wrongBytes(t *testing.T, s *site, files []string) {
 	// The second entry's bundle has a hash in its inclusion path.
 	crate, bundle := read(t, files[1]), read(t, bundleOf(files[1]))
-	p, err := client.ParseProof(bundle)
+	p, err := client.ParseBundle(bundle)
 	fatalIf(t, err)
 	flipped := func(b []byte, i int) []byte {
 		b = bytes.Clone(b)
@@ -203,7 +204,7 @@ func wrongBytes(t *testing.T, s *site, files []string) {
 		b[i] = map[bool]byte{true: 'B', false: 'A'}[b[i] == 'A']
 		return b
 	}
-	mangle := func(edit func(p *client.Proof)) []byte {
+	mangle := func(edit func(p *client.Bundle)) []byte {
 		q := *p
 		edit(&q)
 		b, err := q.Marshal()
@@ -224,14 +225,17 @@ func wrongBytes(t *testing.T, s *site, files []string) {
 		{"crate, a byte more", append(bytes.Clone(crate), 0), bundle, "another crate"},
 		{"bundle, cut off", crate, bundle[:len(bundle)-1], "malformed bundle"},
 		{"bundle, empty", crate, nil, "malformed bundle"},
-		{"proof bytes", crate, mangle(func(p *client.Proof) { p.Extra = flipped(p.Extra, len(p.Extra)-40) }),
+		{"proof bytes", crate, mangle(func(p *client.Bundle) { p.Entry = flipped(p.Entry, len(p.Entry)-40) }),
 			"entry not in the log"},
-		{"inclusion hash", crate, mangle(func(p *client.Proof) { p.Hashes = append([][32]byte{{1}}, p.Hashes[1:]...) }),
+		{"inclusion hash", crate, mangle(func(p *client.Bundle) { p.Hashes = append([][32]byte{{1}}, p.Hashes[1:]...) }),
 			"entry not in the log"},
-		{"log signature", crate, mangle(func(p *client.Proof) {
+		{"seal", crate, mangle(func(p *client.Bundle) { p.Seal.Leaf = flipped(p.Seal.Leaf, len(p.Seal.Leaf)-1) }), "no valid seal"},
+		{"the checksum in the log's index", crate, mangle(func(p *client.Bundle) { p.Version.Value = flipped(p.Version.Value, 0) }),
+			"no valid seal"},
+		{"log signature", crate, mangle(func(p *client.Bundle) {
 			p.Checkpoint = otherLetter(p.Checkpoint, inLine(origin))
 		}), "no valid signature of the log"},
-		{"cosignature", crate, mangle(func(p *client.Proof) {
+		{"cosignature", crate, mangle(func(p *client.Bundle) {
 			p.Checkpoint = otherLetter(p.Checkpoint, inLine(firstWitness(p.Checkpoint)))
 		}), "bad cosignature"},
 	} {

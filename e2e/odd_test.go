@@ -109,7 +109,7 @@ func TestLineEndsOfACheckoutAreAMatterOfPolicy(t *testing.T) {
 		}
 		file := cargoPackage(t, dir)
 		zkp(t, "prove", file, "--repository", repo).want(t, 0, "CRLF line ends where the commit has LF", id, "Finished")
-		zkp(t, "submit", file, "--log", s.log.url).want(t, 0, fmt.Sprintf("entry %d of the log", i))
+		zkp(t, "submit", file, "--log", s.log.url).want(t, 0, fmt.Sprintf("entry %d of the log", 2*i)) // a seal behind each
 		s.verify(t, file).want(t, c.byDefault, "CRLF")
 		policy := filepath.Join(t.TempDir(), "zkp.toml")
 		with := func(crlf string) outcome {

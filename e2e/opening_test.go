@@ -66,7 +66,7 @@ func TestAnOpeningLetsAReaderBelieveNoKey(t *testing.T) {
 	opening := read(t, openingOf(file))
 	o := zkp(t, "submit", file, "--log", s.log.url)
 	o.want(t, 0, "hello-proof-0.1.1.opening goes to the log too", "entry 0 of the log")
-	zkp(t, "submit", private, "--log", s.log.url).want(t, 0, "entry 1 of the log")
+	zkp(t, "submit", private, "--log", s.log.url).want(t, 0, "entry 2 of the log")
 	served, err := get(t.Context(), at(entryOf(file)))
 	if err != nil || !bytes.Equal(served, opening) {
 		t.Fatalf("the log serves %d bytes, %v; the opening has %d", len(served), err, len(opening))
@@ -76,7 +76,7 @@ func TestAnOpeningLetsAReaderBelieveNoKey(t *testing.T) {
 	}
 	t.Run("not by others than its submitter", func(t *testing.T) {
 		write(t, openingOf(private), string(fixture.Read(t, "hello-proof-0.1.0.opening")))
-		zkp(t, "submit", private, "--log", s.log.url).want(t, 0, "entry 1 of the log")
+		zkp(t, "submit", private, "--log", s.log.url).want(t, 0, "entry 2 of the log")
 		if _, err := get(t.Context(), at(entryOf(private))); err == nil {
 			t.Error("the opening of an entry that stood already is served")
 		}
@@ -161,7 +161,7 @@ func forgedAndOpened(t *testing.T, s *site, honest string, opening []byte) {
 	write(t, openingOf(file), string(opening)) // the true objects of that commit
 	zkp(t, "submit", file, "--log", s.log.url, "--opening", openingOf(file)).want(t, 1, "opening-refused", "contradict")
 	fatalIf(t, os.Remove(openingOf(file)))
-	zkp(t, "submit", file, "--log", s.log.url).want(t, 0, "entry 2 of the log")
+	zkp(t, "submit", file, "--log", s.log.url).want(t, 0, "entry 4 of the log")
 	s.verify(t, file).want(t, 0, "Finished hello-proof v0.1.9 is the source of commit") // which is false
 	s.openingReader(t).fetch(t, file).want(t, 1, "there is no opening of hello-proof 0.1.9")
 

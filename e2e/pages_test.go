@@ -26,6 +26,7 @@ type pageOf struct {
 	running map[string]string    // a command: it runs until it is ended, and has said this before
 	not     map[string]string    // likewise: why it is not run
 	ran     map[string][]outcome // what the others printed
+	started map[string]*process  // those that run
 }
 
 // blockCommand is a line of a block of the pages that is a command.
@@ -62,7 +63,7 @@ func of[T any](m map[string]T, command string) (found T, ok bool) {
 // follow runs the commands of a page.
 func (p *pageOf) follow(t *testing.T, page string) {
 	t.Helper()
-	p.ran = map[string][]outcome{}
+	p.ran, p.started = map[string][]outcome{}, map[string]*process{}
 	used := map[string]bool{}
 	for _, c := range commandsOf(t, page) {
 		if why, ok := of(p.not, c); ok {
@@ -79,7 +80,8 @@ func (p *pageOf) follow(t *testing.T, page string) {
 			if words[0] == "cargo" {
 				words = append([]string{"cargo-zkp"}, words[2:]...)
 			}
-			launchIn(t, p.dir, p.env, words[0], words[1:]...).waitFor(t, said)
+			p.started[c] = launchIn(t, p.dir, p.env, words[0], words[1:]...)
+			p.started[c].waitFor(t, said)
 			continue
 		}
 		code, _ := of(p.codes, c)
@@ -188,8 +190,10 @@ func pagesOfMonitors(t *testing.T, s *site, program string, page func(string, *p
 		"name = \"owner\"\n"+
 		"type = \"command\"\ncommand = [\"/bin/true\"]\n", program, s.policy))
 	sum := sha256.Sum256([]byte("announced"))
-	page("monitoring", &pageOf{dir: dir, fill: []string{"HEX", fmt.Sprintf("%x", sum)},
-		running: map[string]string{"monitor run  -config monitor.toml": "monitor listens"}})
+	const run = "monitor run  -config monitor.toml"
+	p := &pageOf{dir: dir, fill: []string{"HEX", fmt.Sprintf("%x", sum)}, running: map[string]string{run: "monitor listens"}}
+	p.before = map[string]func(){"monitor once": func() { p.started[run].stop() }} // one process follows at a time
+	page("monitoring", p)
 }
 
 // pagesOfPublishers publishes a crate of a repository that has a remote.

@@ -4,12 +4,16 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"cratelog/cargo/registry"
@@ -160,4 +164,51 @@ func TestCargoVetBelievesWhatIsExported(t *testing.T) {
 	if formatted := string(read(t, filepath.Join(d.dir, "supply-chain", "audits.toml"))); formatted != text {
 		t.Errorf("cargo-vet writes\n%s\nwhere the export is\n%s", formatted, text)
 	}
+}
+
+// TestTheScriptOfSeveralMachinesStartsThem: a crate goes in at a front end and is verified at the other, also when the
+// sequencer was killed, and after all of it has ended and begun again.
+func TestTheScriptOfSeveralMachinesStartsThem(t *testing.T) {
+	fixture.Need(t, "versitygw", "mariadbd", "mariadb-install-db", "mariadb", "openssl")
+	dir, port := filepath.Join(t.TempDir(), "several"), freePorts(t, 20)
+	url := func(i int) string { return fmt.Sprintf("http://127.0.0.1:%d", port+i) }
+	begin := func() *process {
+		p := &process{t: t, name: "try", log: &lines{t: t, name: "try"}, done: make(chan struct{})}
+		p.cmd = exec.Command(filepath.Join("..", "deploy", "cluster", "try"), dir, fmt.Sprint(port))
+		p.cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(program(t, "logd"))+":"+os.Getenv("PATH"))
+		p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
+		fatalIf(t, p.cmd.Start())
+		go func() {
+			defer close(p.done)
+			p.err = p.cmd.Wait()
+		}()
+		t.Cleanup(p.stop)
+		p.eventually(t, "log", func() bool { return strings.Contains(p.log.String(), "Ctrl-C ends all of it.") })
+		return p
+	}
+	p := begin()
+	files := t.TempDir()
+	submit := func(name string, at int) {
+		t.Helper()
+		file := copyFixture(t, name, files)
+		zkp(t, "submit", file, "--log", url(at)).want(t, 0, "Finished")
+		zkp(t, "verify", file, "--development", "--trust", filepath.Join(dir, "trust.policy")).want(t, 0, "Finished")
+	}
+	submit(fixtures[0], 8)
+	pid, err := strconv.Atoi(strings.TrimSpace(string(read(t, filepath.Join(dir, "logd1.pid")))))
+	fatalIf(t, err)
+	fatalIf(t, syscall.Kill(pid, syscall.SIGKILL))
+	submit(fixtures[1], 9)
+	p.stop()
+	for i := range 20 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port+i))
+		if err != nil {
+			t.Errorf("something still listens: %v", err)
+			continue
+		}
+		fatalIf(t, l.Close())
+	}
+	begin()
+	submit(fixtures[2], 0)
+	submit(fixtures[0], 0) // which it knows
 }

@@ -75,6 +75,7 @@ func TestTheREADMEShowsWhatARefusedBuildPrints(t *testing.T) {
 	_, printed, _ := strings.Cut(o.stderr, "\nerror: ")
 	printed = strings.ReplaceAll(printed, "--log "+s.log.url, "--log https://log.example/2026")
 	printed = strings.ReplaceAll("error: "+printed, origin, "log.example/2026")
+	printed = regexp.MustCompile(`as of [0-9TZ:-]+`).ReplaceAllString(printed, "as of 2026-11-29T08:00:00Z")
 	printed = regexp.MustCompile(`(?m)^  debug headers:\n  x-served-by: .*\n`).ReplaceAllString(printed, "")
 	if got := same(strings.TrimSpace(shown.String())); got != same(strings.TrimSpace(printed)) {
 		t.Errorf("the README shows\n%s\nand cargo prints\n%s", got, printed)

@@ -84,7 +84,7 @@ func TestALogWithAKeyOfOnesOwn(t *testing.T) {
 	zkp(t, believing[:4]...).want(t, 1, "program not accepted")
 	trying := append(believing[:4:4], "--development")
 	zkp(t, trying...).want(t, 1, "program not accepted")
-	zkp(t, append(trying, "--log", s.log.url)...).want(t, 1, "under a program that the policy accepts")
+	zkp(t, append(trying, "--log", s.log.url)...).want(t, 1, "hands out no claim about it that the policy counts")
 	t.Run("every surface says who could forge", func(t *testing.T) { saysWhoCouldForge(t, s, program, file) })
 	s.stopAll()
 	zkp(t, believing...).want(t, 0, "Finished")

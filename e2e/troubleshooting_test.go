@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -21,6 +22,7 @@ import (
 	"time"
 
 	"cratelog/cargo/backlog"
+	"cratelog/entry"
 	"cratelog/internal/fixture"
 	"cratelog/internal/flock"
 	"cratelog/internal/registrytest"
@@ -148,6 +150,9 @@ var saidElsewhere = map[string][2]string{
 	"the log's answer cannot be believed": {"cargo/publish/refuse_test.go", "TestALogThatIsDownOrLiesStopsEverything"},
 	"published already, with other bytes": {"cargo/publish/refuse_test.go",
 		"TestAVersionThatStandsForOtherBytesIsRefusedBeforeAnythingIsProved"},
+	"proves that it holds nothing about": {"client/sealed_test.go", "TestALogThatHoldsNothingShowsThat"},
+	"are not shown to be all that the log holds of the binary": {"cargo/verdict/join_test.go",
+		"TestADissentThatTheListHidesIsInTheFile"},
 	"no remote branch or tag that this repository knows contains commit ...": {"cargo/publish/refuse_test.go",
 		"TestWhatIsNotCommittedOrNotPushedIsRefused"},
 	"is not known to be logged with a proof, so it is not published": {"cargo/publish/refuse_test.go",
@@ -175,7 +180,7 @@ var saidElsewhere = map[string][2]string{
 	"the trust file at hand names no maintainers": {"cmd/cargo-zkp/trust_test.go",
 		"TestATrustFileIsUpdatedOnlyByItsMaintainersAndNeverSilently"},
 	"the log's key cannot sign": {"log/cosign_test.go", "TestAKeyThatCannotSignIsNamed"},
-	"with none of them: use the state directory of this log": {"log/cosign_test.go",
+	"with none of them: ...": {"log/cosign_test.go",
 		"TestTheLogsKeysChangeOneAfterTheOther"},
 	"is encrypted (...), and no ... is given":                     {"cmd/logd/keys_test.go", "TestALogSignsWithKeysOfEveryKind"},
 	"has a checkpoint of ... entries, signed with this log's key": {"log/ask_test.go", "TestALogOfASnapshotSignsNothing"},
@@ -184,6 +189,18 @@ var saidElsewhere = map[string][2]string{
 	"the tree contradicts itself":                                 {"log/fsck_test.go", "TestFsckFindsWhatAdmissionMustHaveStopped"},
 	"the latest entry could not be written to the tree":           {"cmd/logd/disk_linux_test.go", "TestAFullOrReadOnlyDiskPasses"},
 	"the tree cannot be written":                                  {"cmd/logd/disk_linux_test.go", "TestAFullOrReadOnlyDiskPasses"},
+	"no process holds the lease":                                  {"log/cluster_test.go", "TestSeveralProcessesAreOneLog"},
+	"has no process now that adds entries":                        {"log/cluster_test.go", "TestAFrontEndBearsWithAnAbsentSequencer"},
+	"could not be renewed":                                        {"log/lease_test.go", "TestALeaseWithoutAMemoryEnds"},
+	"has the lease (epoch ...), for ...":                          {"log/lease_test.go", "TestACommandTakesTheLeaseOrSaysWhoHasIt"},
+	"does not know the secret":                                    {"log/cluster_test.go", "TestPeersAreStrict"},
+	"set the clocks":                                              {"log/cluster_test.go", "TestPeersAreStrict"},
+	"another process holds a lock":                                {"log/storage/s3_fault_test.go", "TestAStoppedProcessGivesItsLocksBack"},
+	"does not refuse to overwrite":                                {"log/storage/s3_fault_test.go", "TestAStoreThatOverwritesIsRefused"},
+	"innodb_flush_log_at_trx_commit = ...":                        {"internal/mysql/mysql_test.go", "TestAServerThatForgetsCommitsIsRefused"},
+	"max_allowed_packet":                                          {"log/storage/s3_fault_test.go", "unfit"},
+	"make it first":                                               {"log/storage/s3_fault_test.go", "TestNoAnswerOfAStoreIsBelievedOrWaitedForForEver"},
+	"ListBucket":                                                  {"log/storage/s3_fault_test.go", "TestNoAnswerOfAStoreIsBelievedOrWaitedForForEver"},
 	"a proof has room for ... blocks":                             {"prover/keyring_test.go", "TestKeysThatCannotProveAreFoundBeforeTheWork"},
 }
 
@@ -198,6 +215,7 @@ func TestEveryMessageThatIsExplainedIsSaid(t *testing.T) {
 		}
 	}
 	worlds := map[string]func(*testing.T, *complaints){"reader": troubledReader, "bundles": troubledBundles,
+		"seals":  troubledSeals,
 		"proxy":  troubledProxy,
 		"prover": troubledProver, "publisher": troubledPublisher, "operator": troubledOperator}
 	var done atomic.Int32
@@ -299,7 +317,7 @@ func troubledReader(t *testing.T, c *complaints) {
 
 	d = s.troubled(t, "hello-proof", "0.1.2")
 	d.mustCargo("fetch")
-	c.by(t, "no one has proved this version there, or not as the policy asks for", 1, d.zkp("verify"))
+	c.by(t, "no one has proved this version there", 1, d.zkp("verify"))
 	d = s.troubled(t, "hello-proof", "0.1.1")
 	d.registry.Replace("hello-proof", "0.1.1", changed(t, "src/lib.rs", "pub fn evil() {}\n"))
 	d.mustCargo("fetch")
@@ -368,7 +386,8 @@ func troubledBundles(t *testing.T, c *complaints) {
 	good := fixture.Entry(t, "hello-proof-0.1.0")
 	wrong := *good
 	wrong.Proof = fixture.Entry(t, "hello-proof-0.1.1").Proof // true, of another crate
-	l.Add([]byte("first"), testlog.Must(good.Marshal()), testlog.Must(wrong.Marshal()))
+	l.Add([]byte("first"), testlog.Must(good.Marshal()))
+	l.Add(testlog.Must(wrong.Marshal()))
 	file := filepath.Join(dir, "hello-proof-0.1.0.crate")
 	write(t, file, string(fixture.Crate(t, "hello-proof", "0.1.0")))
 	state := t.TempDir()
@@ -384,13 +403,13 @@ func troubledBundles(t *testing.T, c *complaints) {
 	of := func(tree *testlog.Tree, index, size int64) []byte {
 		return tree.Bundle(index, size, l.Sign(tree, size, l.Witnesses...))
 	}
-	give(of(l.Tree, 1, 2)).want(t, 0)
-	c.by(t, "proof does not hold: ...", 1, give(of(l.Tree, 2, 3)))
+	give(of(l.Tree, 1, 3)).want(t, 0)
+	c.by(t, "proof does not hold: ...", 1, give(of(l.Tree, 3, 5)))
 	stranger := testlog.New("log.example/stranger", 3, time.Now)
 	stranger.Add(testlog.Must(good.Marshal()))
-	c.by(t, "unknown log: ...", 1, give(stranger.Tree.Bundle(0, 1, stranger.Sign(stranger.Tree, 1,
+	c.by(t, "unknown log: ...", 1, give(stranger.Tree.Bundle(0, 2, stranger.Sign(stranger.Tree, 2,
 		stranger.Witnesses...))))
-	newer := of(l.Tree, 1, 3)
+	newer := of(l.Tree, 1, 5)
 	l.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 		if strings.HasPrefix(r.URL.Path, "/v1/crates/") {
 			_, err := w.Write(newer)
@@ -400,7 +419,47 @@ func troubledBundles(t *testing.T, c *complaints) {
 	})
 	c.by(t, "it could not be shown that the tree of ... continues the one with", 3, verify("--log", server.URL))
 	l.Intercept(nil)
-	c.by(t, "signed two trees that cannot both be true", 1, give(of(l.Tree.With(0, []byte("another")), 1, 2)))
+	c.by(t, "signed two trees that cannot both be true", 1, give(of(l.Tree.With(0, []byte("another")), 1, 3)))
+}
+
+// troubledSeals is shown what a log's sealed index does not bear out.
+func troubledSeals(t *testing.T, c *complaints) {
+	if testing.Short() {
+		t.Parallel()
+	}
+	l := testlog.New("log.example/seals", 3, time.Now)
+	server := httptest.NewServer(l)
+	t.Cleanup(server.Close)
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "trust.policy"), string(l.Trust(server.URL)))
+	write(t, filepath.Join(dir, "hello-proof-0.1.0.crate"), string(fixture.Crate(t, "hello-proof", "0.1.0")))
+	verify := func(args ...string) outcome {
+		return command(t, dir, []string{"XDG_STATE_HOME=" + t.TempDir(), "XDG_CACHE_HOME=" + t.TempDir()}, program(t, "cargo-zkp"),
+			append([]string{"verify", "hello-proof-0.1.0.crate", "--trust", "trust.policy", "--development"}, args...)...)
+	}
+	give := func(tree *testlog.Tree, index int64) outcome {
+		n := tree.Size()
+		write(t, filepath.Join(dir, "given"), string(tree.Bundle(index, n, l.Sign(tree, n, l.Witnesses...))))
+		return verify("--bundle", "given")
+	}
+	good, other := fixture.Entry(t, "hello-proof-0.1.0"), fixture.Entry(t, "hello-proof-0.1.0")
+	other.Subject.SHA256[0] ^= 1
+	l.Add(testlog.Must(good.Marshal()))
+	give(l.Tree, 0).want(t, 0)
+
+	tree := testlog.NewTree(testlog.Must(other.Marshal()), testlog.Must(good.Marshal()))
+	tree.Seal()
+	c.by(t, "void entry: ...", 1, give(tree, 1))
+	c.by(t, "no valid seal: ...", 1, give(testlog.NewTree(testlog.Must(good.Marshal())), 0))
+	rules := l.Tree.Fork(1)
+	rules.Append(testlog.Must((&entry.Seal{Rules: entry.Rules + 1, Size: 1}).Marshal()))
+	c.by(t, "get a newer version", 1, give(rules, 0))
+
+	notThere := testlog.Answer("/v1/crates/", http.StatusNotFound, []byte(`{"reason":"not-found","message":"no"}`))
+	l.Intercept(notThere)
+	c.by(t, "and hands out no claim about it that the policy counts", 1, verify("--log", server.URL))
+	l.Intercept(testlog.Answer("/v1/", http.StatusNotFound, []byte(`{"reason":"not-found","message":"no"}`)))
+	c.by(t, "the log withholds what it holds: ...", 3, verify("--log", server.URL))
 }
 
 func troubledProxy(t *testing.T, c *complaints) {
@@ -471,21 +530,10 @@ func troubledProver(t *testing.T, c *complaints) {
 	d.write(backlog.MapName, "[crate.hello-proof]\nrepository = \"http://127.0.0.1:1/a\"\n")
 	work := filepath.Join(d.dir, "target", "work")
 	c.by(t, "could not be tried; run the same command again", 3, d.zkp("prove", "--lock", "--dir", work))
-	held := holdLock(t, work)
+	fatalIf(t, os.MkdirAll(work, 0o755))
+	held := testlog.Must(flock.Take(filepath.Join(work, ".lock"))) // as another process that works there
 	c.by(t, "is at work there", 3, d.zkp("prove", "--lock", "--dir", work))
 	fatalIf(t, held.Close())
-}
-
-// holdLock is another process that works in a directory.
-func holdLock(t *testing.T, dir string) *os.File {
-	t.Helper()
-	fatalIf(t, os.MkdirAll(dir, 0o755))
-	f, err := os.OpenFile(filepath.Join(dir, ".lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	fatalIf(t, err)
-	if held, err := flock.Try(f); held || err != nil {
-		t.Fatalf("held: %v, %v", held, err)
-	}
-	return f
 }
 
 func troubledPublisher(t *testing.T, c *complaints) {
@@ -537,6 +585,11 @@ func troubledOperator(t *testing.T, c *complaints) {
 		run("cratelog", "init", "--port", port, filepath.Join(t.TempDir(), "log")))
 
 	s := newSite(t)
+	write(t, settings, fmt.Sprintf("database = \"m.db\"\nevidence = \"e\"\ndevelopment = true\n[[log]]\ntrust = %q\n", s.policy))
+	run("monitor", "init", "-config", settings).want(t, 0)
+	held := testlog.Must(flock.Take(filepath.Join(filepath.Dir(settings), "m.db.lock")))
+	c.by(t, "another monitor follows its logs with the database ...", 3, run("monitor", "once", "-config", settings))
+	fatalIf(t, held.Close())
 	serve := func() outcome { return run("logd", "serve", "-config", s.path("logd.toml")) }
 	c.by(t, "is in use by another log server: stop that one first", 3, serve())
 	zkp(t, "submit", copyFixture(t, fixtures[0], t.TempDir()), "--log", s.log.url).want(t, 0)
@@ -551,7 +604,7 @@ func troubledOperator(t *testing.T, c *complaints) {
 	s.copyDir("tree.new", "tree")
 	s.copyDir("state", "state.old")
 	fatalIf(t, os.RemoveAll(s.path("state")))
-	c.by(t, "remembers no checkpoint: use the state directory that belongs to this tree", 3, serve())
+	c.by(t, "remembers no checkpoint: ...", 3, serve())
 	s.copyDir("state.old", "state")
 	text := string(read(t, s.path("logd.toml")))
 	write(t, s.path("logd.toml"), strings.Replace(text, "development = true\n", "", 1))
