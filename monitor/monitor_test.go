@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -128,19 +129,19 @@ func TestALogThatMendsItsEntriesIsVerifiedAgain(t *testing.T) {
 	wrong := w.fork(398, 2)
 	w.log.Intercept(serveBundles(wrong))
 	w.found(kindRootMismatch)
-	requests := 0
+	var requests atomic.Int64
 	w.log.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
 		if strings.HasPrefix(r.URL.Path, "/tile/entries/") {
-			requests++
+			requests.Add(1)
 		}
 		return serveBundles(wrong)(rw, r)
 	})
 	w.open()
 	w.once()
-	first := requests
+	first := requests.Load()
 	w.once()
-	if requests != first || first == 0 {
-		t.Errorf("%d bundles were fetched at once, and %d again without a pause", first, requests-first)
+	if now := requests.Load(); now != first || first == 0 {
+		t.Errorf("%d bundles were fetched at once, and %d again without a pause", first, now-first)
 	}
 	w.later(11 * time.Minute)
 	w.found(kindRootMismatch)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"cratelog/cargo/policy"
@@ -134,18 +135,17 @@ func TestWhatAnotherProcessRemembersMeanwhileIsCompared(t *testing.T) {
 			signed := l.Sign(theirs, c.size, l.Witnesses...)
 			state, err := client.OpenState(filepath.Join(p.dir, "state"))
 			fatalIf(t, err)
-			done := false
+			var done atomic.Bool
 			l.show(9)
 			l.Intercept(func(_ http.ResponseWriter, r *http.Request) bool {
-				if strings.HasPrefix(r.URL.Path, "/tile/") && !done {
-					done = true
+				if strings.HasPrefix(r.URL.Path, "/tile/") && done.CompareAndSwap(false, true) {
 					path := filepath.Join(p.dir, "state", originName(l.KeyName))
 					fatalIf(t, os.WriteFile(filepath.Join(path, fmt.Sprintf("%020d", c.size)), signed, 0o600))
 				}
 				return false
 			})
 			v := p.all(wants[1])[0]
-			if !done {
+			if !done.Load() {
 				t.Fatal("no tile was fetched, so this test sees nothing")
 			}
 			switch c.slug {

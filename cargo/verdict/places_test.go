@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -415,21 +416,21 @@ func TestALogDoesNotChooseWhereItsTilesAreWritten(t *testing.T) {
 	l, p, wants := hello(t, dev)
 	tree := filepath.Join(t.TempDir(), "a", "tree")
 	l.pad(300, "later")
-	redirected := 0
+	var redirected atomic.Int64
 	l.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 		const out = "/tile/%2e%2e/%2e%2e/%2e%2e/%2e%2e/x?"
 		switch {
 		case strings.Contains(r.URL.Path, ".."):
 			r.URL.Path = r.URL.RawQuery
 		case strings.HasPrefix(r.URL.Path, "/tile/"):
-			redirected++
+			redirected.Add(1)
 			w.Header().Set("Location", out+r.URL.Path)
 			w.WriteHeader(http.StatusFound)
 			return true
 		}
 		return false
 	})
-	l.server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { l.ServeHTTP(w, r) })
+	l.anywhere = true
 	c := p.checker(false)
 	vs := c.All(t.Context(), wants[:1], nil)
 	verified(t, vs)
@@ -445,7 +446,7 @@ func TestALogDoesNotChooseWhereItsTilesAreWritten(t *testing.T) {
 	if err := out.write("../x", nil); err == nil {
 		t.Error("a name leads out of the tree")
 	}
-	if redirected == 0 {
+	if redirected.Load() == 0 {
 		t.Fatal("no tile was asked for, so that this test sees nothing")
 	}
 	if _, err := os.Stat(filepath.Join(filepath.Dir(tree), "x")); err == nil {
