@@ -13,9 +13,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fxamacker/cbor/v2"
@@ -237,9 +239,11 @@ func (q *sequencer) ask(ctx context.Context, body []byte) (idx uint64, sent bool
 		var status int
 		var header http.Header
 		var answer []byte
-		status, header, answer, err = q.cluster.peer(ctx, q.http, http.MethodPost, to.address, body)
-		var dial *net.OpError
-		sent = err != nil && !(errors.As(err, &dial) && dial.Op == "dial")
+		var reached atomic.Bool
+		trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { reached.Store(true) }}
+		status, header, answer, err = q.cluster.peer(httptrace.WithClientTrace(ctx, trace), q.http, http.MethodPost,
+			to.address, body)
+		sent = err != nil && reached.Load()
 		if err == nil {
 			idx, err = readForwarded(status, header, answer)
 		}
