@@ -212,13 +212,9 @@ func (v *Live) campaign(ctx context.Context) {
 			"released", released)
 		watched, cancel := context.WithCancel(ctx)
 		v.joined.Go(func() { v.watchLease(watched) }) // what follows may take long
-		if !released {                                // what the former holder has begun to add has an end by then
-			select {
-			case <-ctx.Done():
-			case <-time.After(c.Tree.AddDeadline):
-			}
+		if err = v.lease.settle(ctx, c.Tree.AddDeadline); err == nil {
+			err = v.lead(ctx)
 		}
-		err = v.lead(ctx)
 		if err == nil {
 			v.failing("", nil)
 			v.watch(watched)

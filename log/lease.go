@@ -43,6 +43,7 @@ type term struct {
 
 	mu    sync.Mutex
 	until time.Duration // owned by mu; by the lease's clock
+	alone bool          // owned by mu; nothing is under way that a former holder has begun
 	ended error         // owned by mu; why it ended, once and for all
 	last  error         // owned by mu; of the latest renewal
 }
@@ -131,11 +132,35 @@ func (l *lease) acquire(ctx context.Context) (got, released bool, err error) {
 	if err != nil {
 		return false, false, fmt.Errorf("the memory, asked for the lease: %w", err)
 	}
-	t.until = t.deadline(asked)
+	t.until, t.alone = t.deadline(asked), released
 	ctx, t.stop = context.WithCancel(context.WithoutCancel(ctx))
 	t.done.Go(func() { t.keep(ctx) })
 	l.term, l.next = t, ""
 	return true, released, nil
+}
+
+// settle waits until what the former holder has begun to add, which had so long for it, has an end. Whoever gives the
+// lease back before that leaves the wait to the next.
+func (l *lease) settle(ctx context.Context, deadline time.Duration) error {
+	t := l.now()
+	if t == nil {
+		return errNoLease
+	}
+	t.mu.Lock()
+	alone := t.alone
+	t.mu.Unlock()
+	if alone {
+		return nil
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(deadline):
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.alone = true
+	return t.current()
 }
 
 // now returns the term that acquire began, or nil.
@@ -181,8 +206,8 @@ func (l *lease) drop(why error) {
 	}
 }
 
-// release gives the lease back. After drop, or when it was lost, something that was begun with it may still be under
-// way, and whoever gets it next waits for that; else all must have ended.
+// release gives the lease back. After drop, or when it was lost, or before settle, something that was begun with it or
+// before it may still be under way, and whoever gets it next waits for that; else all must have ended.
 func (l *lease) release(ctx context.Context) error {
 	l.mu.Lock()
 	t := l.term
@@ -294,13 +319,13 @@ func (t *term) current() error {
 	return t.ended
 }
 
-// end ends the term, and says whether it lasted until then.
+// end ends the term, and says whether it lasted until then, with nothing of a former holder's under way.
 func (t *term) end(why error) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	lasted := t.current() == nil
+	clean := t.current() == nil && t.alone
 	t.close(why)
-	return lasted
+	return clean
 }
 
 // close is end with mu held.
@@ -321,20 +346,15 @@ func holdLease(ctx context.Context, cfg *Config) (done func(context.Context) err
 	if err != nil {
 		return nil, err
 	}
-	got, released, err := l.acquire(ctx)
+	got, _, err := l.acquire(ctx)
 	if err == nil && !got {
 		var h holding
 		if h, err = leaseHolder(ctx, l.db); err == nil {
 			err = fmt.Errorf("%v: stop the processes that may lead this log first", h)
 		}
 	}
-	if err == nil && !released {
-		select {
-		case <-time.After(cfg.Cluster.Tree.AddDeadline):
-			err = l.valid()
-		case <-ctx.Done():
-			err = ctx.Err()
-		}
+	if err == nil {
+		err = l.settle(ctx, cfg.Cluster.Tree.AddDeadline)
 	}
 	if err != nil {
 		return nil, errors.Join(err, l.close(context.WithoutCancel(ctx)))

@@ -106,6 +106,7 @@ func TestAnEpochIsOneHoldersAndGrows(t *testing.T) {
 		if err != nil || !got || released != x.released {
 			t.Fatalf("%d: got %v, released %v, %v", i, got, released, err)
 		}
+		fatalIf(t, x.lease.settle(t.Context(), 0))
 		if other := map[*lease]*lease{a: b, b: a}[x.lease]; other.now() == nil {
 			if got, _, err := other.acquire(t.Context()); got || err != nil {
 				t.Fatalf("%d: two have it, %v", i, err)
@@ -158,6 +159,36 @@ func TestAnEpochIsOneHoldersAndGrows(t *testing.T) {
 			a.term = nil // as another process
 			a.mu.Unlock()
 		}
+	}
+}
+
+// TestAWaitThatIsCutShortIsTheNextOnes: whoever gives the lease back before what the one before it has begun has an
+// end, does not say that nothing is under way.
+func TestAWaitThatIsCutShortIsTheNextOnes(t *testing.T) {
+	dsn := clustertest.Memory(t)
+	var all [4]*lease
+	for i := range all {
+		all[i] = leaseAt(t, dsn, "http://a.example", patient)
+	}
+	cut, cancel := context.WithCancel(t.Context())
+	cancel()
+	for i, x := range []struct {
+		ctx      context.Context
+		released bool // by the one before
+	}{{t.Context(), true}, {cut, false}, {t.Context(), false}, {cut, true}} {
+		l := all[i]
+		got, released, err := l.acquire(t.Context())
+		if !got || err != nil || released != x.released {
+			t.Fatalf("%d: got %v, released %v, %v", i, got, released, err)
+		}
+		if err := l.settle(x.ctx, time.Millisecond); (err == nil) != (x.released || x.ctx.Err() == nil) {
+			t.Errorf("%d: %v", i, err)
+		}
+		if i == 0 { // it dies
+			runOut(t, l.db)
+			continue
+		}
+		fatalIf(t, l.release(t.Context()))
 	}
 }
 
