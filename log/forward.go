@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -292,6 +293,11 @@ func (c *Cluster) peer(ctx context.Context, client *http.Client, method, address
 	return resp.StatusCode, resp.Header, answer, nil
 }
 
+// notTheEntrys are what a process says that is not the sequencer, or not now, or has other settings or another version
+// than the front end, which has found the entry good: it is not the submitter's fault.
+var notTheEntrys = []Reason{ShuttingDown, Starting, MalformedRequest, MethodNotAllowed, NotFound, MalformedEntry,
+	UnknownClaim, UnknownProgram, OpeningRefused}
+
 // readForwarded makes of an answer an index, a refusal that is final, or an error after which to try again.
 func readForwarded(status int, header http.Header, answer []byte) (uint64, error) {
 	if status == http.StatusOK {
@@ -305,7 +311,7 @@ func readForwarded(status int, header http.Header, answer []byte) (uint64, error
 	if err := strict(answer, &b); err != nil || b.Reason == "" {
 		return 0, fmt.Errorf("it answers with %d", status)
 	}
-	if status == http.StatusUnauthorized || b.Reason == ShuttingDown || b.Reason == Starting { // not it, or not now
+	if status == http.StatusUnauthorized || slices.Contains(notTheEntrys, b.Reason) {
 		return 0, errors.New(b.Message)
 	}
 	r := refuse(b.Reason, nil, "%s", b.Message)

@@ -3,9 +3,11 @@ package log
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 )
@@ -26,5 +28,21 @@ func TestWhatWasNeverSentIsNotSaidToBeAccepted(t *testing.T) {
 	_, sent, err := q.ask(ctx, []byte("an entry"))
 	if sent || !errors.Is(err, errElsewhere) {
 		t.Errorf("sent %v: %v", sent, err)
+	}
+}
+
+// TestADisagreementOfTheProcessesIsNotTheSubmitters: while settings or versions are exchanged, one process after the
+// other, what the front end has found good is kept for a sequencer that knows it too.
+func TestADisagreementOfTheProcessesIsNotTheSubmitters(t *testing.T) {
+	for reason, final := range map[Reason]bool{MalformedRequest: false, MethodNotAllowed: false, NotFound: false,
+		MalformedEntry: false, UnknownClaim: false, UnknownProgram: false, OpeningRefused: false, ShuttingDown: false,
+		Starting: false, ProofInvalid: true, ProgramWithdrawn: true, SetWithdrawn: true, VersionConflict: true,
+		TooManyClaims: true, Overloaded: true, StorageFailed: true, Halted: true, Frozen: true} {
+		body := fmt.Sprintf(`{"reason":%q,"message":"It is refused."}`, reason)
+		_, err := readForwarded(status(reason), http.Header{}, []byte(body))
+		var r *Refusal
+		if errors.As(err, &r) != final || err == nil || !strings.Contains(err.Error(), "It is refused.") {
+			t.Errorf("%s: %v", reason, err)
+		}
 	}
 }
