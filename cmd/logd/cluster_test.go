@@ -20,6 +20,7 @@ import (
 	"cratelog/internal/testlog"
 	"cratelog/log"
 	"cratelog/log/storage"
+	"cratelog/proofcheck"
 )
 
 func TestTheSettingsOfSeveralProcesses(t *testing.T) {
@@ -103,6 +104,57 @@ func TestTheSettingsOfSeveralProcesses(t *testing.T) {
 			strings.Contains(err.Error(), "u:p@") {
 			t.Errorf("%s\n%s: %v", text, words, err)
 		}
+	}
+}
+
+// noProofs are those of no program.
+type noProofs struct{ log.Proofs }
+
+func (noProofs) Programs() []proofcheck.Program { return nil }
+
+// TestASecretThatChangedIsNotSaidToBeTheSame: the file's name is, and what is in it takes a restart.
+func TestASecretThatChangedIsNotSaidToBeTheSame(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, text string) { fatalIf(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600)) }
+	files := map[string][2]string{
+		"database": {"u:p@tcp(127.0.0.1:1)/tree", "u:q@tcp(127.0.0.1:1)/tree"},
+		"memory":   {"u:p@tcp(127.0.0.1:2)/memory", "u:q@tcp(127.0.0.1:2)/memory"},
+		"secret":   {strings.Repeat("s", 64), strings.Repeat("t", 64)}, "credentials": {"KEY\nSECRET", "KEY\nOTHER"},
+	}
+	for name, text := range files {
+		write(name, text[0])
+	}
+	write("trust", "log "+testlog.LogKey("log.example/x").VKey+"\nquorum none\n")
+	write("logd.toml", `origin = "log.example/x"
+listen = "127.0.0.1:0"
+state = "state"
+trust = "trust"
+storage = "s3"
+[s3]
+bucket = "b"
+credentials_file = "credentials"
+[cluster]
+database_file = "database"
+memory_file = "memory"
+secret_file = "secret"
+`)
+	accepted := func([]string, bool) (log.Proofs, error) { return noProofs{}, nil }
+	r := &reloader{file: filepath.Join(dir, "logd.toml"), accepted: accepted}
+	var err error
+	r.settings, r.cfg, err = loadFor(r.file, false)
+	fatalIf(t, err)
+	r.cfg.Proofs = noProofs{}
+	if changes, err := r.reload(t.Context()); err != nil || len(changes) > 0 {
+		t.Errorf("the same: %q, %v", changes, err)
+	}
+	for name, text := range files {
+		write(name, text[1])
+		changes, err := r.reload(t.Context())
+		want := name + "_file changed: that needs a restart"
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), text[1]) {
+			t.Errorf("%s: %q, %v", name, changes, err)
+		}
+		write(name, text[0])
 	}
 }
 

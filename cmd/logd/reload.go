@@ -116,6 +116,12 @@ func changed(oldSettings, newSettings *settings, old, next *log.Config) (names [
 	add("programs", !slices.Equal(programIDs(old.Proofs), programIDs(next.Proofs)))
 	add("builds.sets", !slices.EqualFunc(old.Builds.Sets, next.Builds.Sets,
 		func(a, b *build.Set) bool { return a.Root() == b.Root() && a.Name == b.Name }))
+	if a, b := old.Cluster, next.Cluster; a != nil && b != nil {
+		add("cluster.database_file", a.Tree.Database != b.Tree.Database)
+		add("cluster.memory_file", a.Memory != b.Memory)
+		add("cluster.secret_file", !bytes.Equal(a.Secret, b.Secret))
+		add("s3.credentials_file", a.Tree.AccessKey != b.Tree.AccessKey || a.Tree.SecretKey != b.Tree.SecretKey)
+	}
 	add("registry", !reflect.DeepEqual(old.Registries, next.Registries))
 	slices.Sort(names)
 	return names
