@@ -46,3 +46,14 @@ func TestADisagreementOfTheProcessesIsNotTheSubmitters(t *testing.T) {
 		}
 	}
 }
+
+// TestAnAnswerIsOneValue, and nothing behind it but space.
+func TestAnAnswerIsOneValue(t *testing.T) {
+	for raw, good := range map[string]bool{`{"index":7}`: true, "{\"index\":7} \n": true, `{"index":7}}`: false,
+		`{"index":7}]`: false, `{"index":7}{}`: false, `{"index":7},`: false, `{"index":7,"more":1}`: false, ``: false} {
+		idx, err := readForwarded(http.StatusOK, nil, []byte(raw))
+		if (err == nil) != good || good && idx != 7 {
+			t.Errorf("%q: %d, %v", raw, idx, err)
+		}
+	}
+}
