@@ -375,7 +375,7 @@ func (l *Log) forward(ctx context.Context, s *submission) (uint64, error) {
 				"to get the bundle.")
 		case perhaps:
 			return 0, later(NotPublished, l.retry, err,
-				"The entry was accepted, but it has no place in the log yet: submit it again to get the bundle.")
+				"The entry may have been taken, but nobody says yet at which place: submit it again to get the bundle.")
 		}
 		return 0, later(Overloaded, l.retry, err, "The log has no process now that adds entries: try again later.")
 	}

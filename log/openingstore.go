@@ -73,7 +73,7 @@ func (o *openings) put(ctx context.Context, identity [32]byte, raw []byte) (isNe
 	sum := sha256.Sum256(raw)
 	var refused error
 	err = o.db.tx(ctx, func(tx *sql.Tx) error {
-		refused = nil // it may be run again
+		isNew, refused = false, nil // it may be run again
 		var deleted bool
 		err := tx.QueryRowContext(ctx, "SELECT gzipped IS NULL FROM openings WHERE identity = ?", identity[:]).Scan(&deleted)
 		switch {
