@@ -29,7 +29,7 @@ type LoggedEntry struct {
 const (
 	maxTurns      = 8         // that the pages of one prefix are asked for, while the log publishes
 	maxEverything = 1 << 16   // rows
-	maxEntries    = 256 << 20 // bytes of the entries that they name
+	maxEntries    = 256 << 20 // bytes that the entries take that they name
 	maxPages      = 2048      // a version with more rows than a page has takes two for each bit of its hash
 )
 
@@ -159,7 +159,7 @@ func (p *pages) page(ctx context.Context, under index.Prefix) (*Page, error) {
 	return page, nil
 }
 
-// fetch gets the entries that the rows name, of so many bytes at most, and verifies that they make these rows. What
+// fetch gets the entries that the rows name, which take so many bytes at most, and verifies that they make these rows. What
 // counts in a log before this one, this one cannot show; but it must have begun as a log that goes on for another.
 func (e *Everything) fetch(ctx context.Context, l *Log, under index.Prefix, most int) error {
 	named, before := map[uint64]bool{}, false
@@ -195,12 +195,12 @@ func (e *Everything) fetch(ctx context.Context, l *Log, under index.Prefix, most
 		if err != nil {
 			return err
 		}
-		if size += len(p.Entry); size > most {
-			return fmt.Errorf("the entries that the log's index has there are of more than %d bytes", most)
-		}
 		one, err := entry.Parse(p.Entry)
 		if err != nil {
 			return refuseErr(ErrSeal, err, "the log's index names the leaf %d, which is no entry", i)
+		}
+		if size += len(p.Entry) + one.Inflated(); size > most {
+			return fmt.Errorf("the entries that the log's index has there take more than %d bytes", most)
 		}
 		if err := made.AddLeaf(i, one); err != nil {
 			return refuseErr(ErrSeal, err, "entry %d", i)

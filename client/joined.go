@@ -23,6 +23,8 @@ const (
 	maxJoinedParts = 8192
 	maxJoinedList  = 512 << 10
 	maxJoinedLock  = 4 << 20
+
+	maxJoinedEntries = 128 << 20 // bytes that its source entries take once they are parsed
 )
 
 // Joined is a file NAME.builds: all that is logged about one binary of one crate, under one
@@ -309,11 +311,15 @@ func (j *Joined) Check(policy *Policy, rules Rules) (*Logged, error) {
 	if err := j.builds(out, seal); err != nil {
 		return nil, err
 	}
-	subjects := map[entry.Subject]bool{}
+	subjects, size := map[entry.Subject]bool{}, 0
 	for _, p := range j.Sources {
 		e, err := p.open(c)
 		if err != nil {
 			return nil, err
+		}
+		if size += len(p.Entry) + e.Inflated(); size > maxJoinedEntries {
+			return nil, refuse(ErrJoined, "its source entries, with the workspaces' manifests in them, take more than %d bytes",
+				maxJoinedEntries)
 		}
 		if _, ok := e.Claim.(*entry.Source); !ok {
 			return nil, refuse(ErrJoined, "entry %d stands among the source entries, and is a claim of the kind "+

@@ -350,6 +350,32 @@ func TestAHostileJoinedFileTakesLittleMemory(t *testing.T) {
 	}
 }
 
+// TestAJoinedFileOfManifestsTakesLittleMemory has a hostile log hold entries of 1 KiB that inflate to 1 MiB.
+func TestAJoinedFileOfManifestsTakesLittleMemory(t *testing.T) {
+	w := newWorld(t)
+	first := w.tree.Size()
+	var sources []int64
+	for i := range int64(150) {
+		w.tree.Append(leafWithManifest("big", fmt.Sprintf("1.0.%d", i)))
+		sources = append(sources, first+i)
+	}
+	w.tree.Append(w.build(0, nil))
+	w.tree.Seal()
+	b := testlog.Must(w.join([]int64{first + 150}, sources...).Marshal())
+	j, err := ParseJoined(b)
+	fatalIfErr(t, err)
+	runtime.GC()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	logged, err := j.Check(w.policy, w.rules)
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if n := (int64(after.HeapAlloc) - int64(before.HeapAlloc)) >> 20; n > maxJoinedEntries>>20 || !errors.Is(err, ErrJoined) {
+		t.Errorf("a file of %d bytes takes %d MiB: %v", len(b), n, err)
+	}
+	runtime.KeepAlive(logged)
+}
+
 func FuzzParseJoined(f *testing.F) {
 	_, j := joinedWorld(f)
 	f.Add(testlog.Must(j.Marshal()))

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -332,6 +333,26 @@ func TestAnOwnerSeesALogInFiles(t *testing.T) {
 	list, page = fmt.Sprintf("%s264/%x\n", PagesLabel, absent.Bytes()), l.Tree.Page(absent, size, signed)
 	if _, err := l.crate(t, "absent"); !errors.Is(err, ErrSeal) {
 		t.Errorf("an empty page: %v", err)
+	}
+}
+
+// leafWithManifest is an entry of about 1 KiB that carries a workspace's manifest of 1 MiB.
+func leafWithManifest(name, version string) []byte {
+	e := testlog.Must(entry.Parse(leafOfCrate(name, version, 1, 1)))
+	e.Claim.(*entry.Source).Workspace = &entry.Workspace{Manifest: bytes.Repeat([]byte("#"), entry.MaxManifest)}
+	return testlog.Must(e.Marshal())
+}
+
+// TestWhatEntriesInflateToIsCounted: a manifest of 1 MiB has 1 KiB in an entry.
+func TestWhatEntriesInflateToIsCounted(t *testing.T) {
+	l := newOwnerLog(t, leafWithManifest("mine", "1.0.0"), leafWithManifest("mine", "2.0.0"), leafWithManifest("mine", "3.0.0"))
+	e, err := l.crate(t, "mine")
+	fatalIfErr(t, err)
+	for most, fits := range map[int]bool{7 * entry.MaxManifest: true, 2 * entry.MaxManifest: false} {
+		again := &Everything{Checkpoint: e.Checkpoint, Rows: e.Rows}
+		if err := again.fetch(t.Context(), l.client, index.NamePrefix("default", "mine"), most); (err == nil) != fits {
+			t.Errorf("manifests that take 6 MiB, of which %d bytes are read: %v", most, err)
+		}
 	}
 }
 
