@@ -12,6 +12,9 @@ import (
 	"cratelog/monitor/store"
 )
 
+// maxInflated is how many bytes of workspaces' manifests inspect has in memory, and one more.
+const maxInflated = 16 << 20
+
 // inspect checks leaves that follow each other: their form, their programs, their
 // proofs, and what they leave unproven. It does not accuse yet: the leaves may not be
 // the log's.
@@ -20,6 +23,14 @@ func (f *follower) inspect(raw [][]byte, from int64, t store.Checkpoint) []store
 	out := make([]store.Entry, len(raw))
 	var parsed []*entry.Entry
 	var rows []*store.Entry
+	inflated := 0
+	prove := func() {
+		_, errs := f.cfg.Proofs.Chains(parsed)
+		for i, err := range errs {
+			f.judgeEntry(rows[i], err)
+		}
+		parsed, rows, inflated = nil, nil, 0
+	}
 	for i, b := range raw {
 		row := &out[i]
 		*row = store.Entry{Log: f.id, Index: from + int64(i), LeafHash: tlog.RecordHash(b), Data: b,
@@ -41,11 +52,11 @@ func (f *follower) inspect(raw [][]byte, from int64, t store.Checkpoint) []store
 		}
 		describe(row, e)
 		parsed, rows = append(parsed, e), append(rows, row)
+		if inflated += e.Inflated(); inflated > maxInflated {
+			prove()
+		}
 	}
-	_, errs := f.cfg.Proofs.Chains(parsed)
-	for i, err := range errs {
-		f.judgeEntry(rows[i], err)
-	}
+	prove()
 	return out
 }
 
