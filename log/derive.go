@@ -278,28 +278,32 @@ type stranger struct {
 	data []byte
 }
 
+// maxInflated is how many bytes of workspaces' manifests checkStrangers has in memory, and one more.
+const maxInflated = 16 << 20
+
 // checkStrangers verifies the proofs of strangers that were not signed yet, so that nothing is that was not verified.
 // What is false is an errContradiction.
 func (l *Log) checkStrangers(all []stranger) error {
-	if len(all) == 0 {
-		return nil
-	}
-	entries := make([]*entry.Entry, len(all))
-	for i, s := range all {
-		var err error
-		if entries[i], err = entry.Parse(s.data); err != nil {
-			return err // newRow has parsed it
+	for len(all) > 0 {
+		var entries []*entry.Entry
+		for n := 0; len(entries) < len(all) && n <= maxInflated; {
+			e, err := entry.Parse(all[len(entries)].data)
+			if err != nil {
+				return err // newRow has parsed it
+			}
+			entries, n = append(entries, e), n+e.Inflated()
 		}
-	}
-	_, errs := l.cfg.Proofs.Chains(entries)
-	if len(errs) != len(all) {
-		return errors.New("log: the verifier of proofs gave fewer answers than it was asked for")
-	}
-	for i, err := range errs {
-		if err != nil {
-			return fmt.Errorf("%w: entry %d of the tree, %v, did not come through this log's door, and its proof does not "+
-				"verify: %w", errContradiction, all[i].idx, all[i].versionKey, err)
+		_, errs := l.cfg.Proofs.Chains(entries)
+		if len(errs) != len(entries) {
+			return errors.New("log: the verifier of proofs gave fewer answers than it was asked for")
 		}
+		for i, err := range errs {
+			if err != nil {
+				return fmt.Errorf("%w: entry %d of the tree, %v, did not come through this log's door, and its proof does not "+
+					"verify: %w", errContradiction, all[i].idx, all[i].versionKey, err)
+			}
+		}
+		all = all[len(entries):]
 	}
 	return nil
 }
