@@ -58,6 +58,9 @@ func pageFor(all []index.Prefix, under index.Prefix) (index.Prefix, error) {
 		for _, p := range left[1:] {
 			at = min(at, agree(p, left[0].Padded()))
 		}
+		if at == 8*index.KeySize { // one page, named twice
+			return index.Prefix{}, errNoPages
+		}
 		rest := slices.DeleteFunc(slices.Clone(left), func(p index.Prefix) bool { return bit(p.Padded(), at) != bit(k, at) })
 		if len(rest) == 0 || len(rest) == len(left) {
 			return index.Prefix{}, errNoPages

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"cratelog/index"
+	"cratelog/internal/testlog"
 )
 
 // TestPagesOfFilesShowWhatAllOfTheMapDoes: whatever prefix is asked for, rows and proof are those of the whole map,
@@ -84,6 +85,19 @@ func TestPagesOfFilesShowWhatAllOfTheMapDoes(t *testing.T) {
 	for _, all := range [][]index.Prefix{{twice, twice}, {twice, twice, {}}} {
 		if p, err := pageFor(all, index.NamePrefix("default", "a")); err == nil && p.Bits() != 0 {
 			t.Errorf("of a list that names a page twice %v is taken", p.Bits())
+		}
+	}
+}
+
+// TestAListOfPagesThatRepeatsOneIsRefused: no two pages are of one prefix, be it a whole key.
+func TestAListOfPagesThatRepeatsOneIsRefused(t *testing.T) {
+	for _, bits := range []int{0, 1, 8, 9, 264, 775, 776} {
+		p := testlog.Must(index.NewPrefix(index.Key{1, 2, 3}, bits))
+		all := []index.Prefix{p, p}
+		for _, under := range []index.Prefix{index.NamePrefix("default", "a"), testlog.Must(index.NewPrefix(index.Key{1, 2, 3, 96: 1}, 776))} {
+			if got, err := pageFor(all, under); err == nil {
+				t.Errorf("of %d bits: %d bits", bits, got.Bits())
+			}
 		}
 	}
 }
