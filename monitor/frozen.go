@@ -53,6 +53,9 @@ func (f *follower) checkEnd(ctx context.Context) error {
 	if err := f.report(ctx, x, nil, nil); err != nil {
 		return err
 	}
+	if err := f.checkSuccessors(ctx, note); err != nil {
+		return err
+	}
 	beyond, err := f.beyond(ctx, note)
 	if err != nil || beyond == nil {
 		return err
@@ -64,6 +67,30 @@ func (f *follower) checkEnd(ctx context.Context) error {
 			"first shown by %s, is\n\n%s",
 			f.frozenPath(), beyond.Source, beyond.Signed)}
 	return f.report(ctx, x, nil, nil)
+}
+
+// checkSuccessors looks whether the logs that go on for this one take over all of it. Whether what they take over is of
+// its tree, each of them is asked where its seals are compared.
+func (f *follower) checkSuccessors(ctx context.Context, note client.Frozen) error {
+	for _, next := range f.m.followers {
+		p, err := f.store.Position(ctx, next.id)
+		if err != nil {
+			return err
+		}
+		start, err := f.store.Start(ctx, next.id)
+		if err != nil {
+			return err
+		}
+		if p.Verified == 0 || start == nil || start.Origin != f.origin || start.Size >= uint64(note.Size) {
+			continue
+		}
+		err = next.reportStart(ctx, *start, fmt.Sprintf("By its own note that log ended with %d leaves, and what it logged in the "+
+			"others has no checksum here. The note is %s.", note.Size, f.frozenPath()))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func orNone(note client.Frozen) string {

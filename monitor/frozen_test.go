@@ -2,7 +2,9 @@ package monitor
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -69,5 +71,41 @@ func TestADamagedNoteIsToldAndNothingIsBelieved(t *testing.T) {
 	fatalIf(t, os.WriteFile(w.m.followers[0].frozenPath(), []byte("x"), 0o644))
 	if _, _, err := w.m.followers[0].frozen(t.Context()); err == nil {
 		t.Error("a damaged note is taken for none")
+	}
+}
+
+// TestAShardThatTakesOverLessThanTheEndIsTold: versions that were logged later would have no checksum in it.
+func TestAShardThatTakesOverLessThanTheEndIsTold(t *testing.T) {
+	for name, x := range map[string]struct {
+		size int64
+		want []string
+	}{
+		"all":     {300, []string{kindFrozen}},
+		"most":    {200, []string{kindFrozen, kindStartMismatch}},
+		"nothing": {0, []string{kindFrozen, kindStartMismatch}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := verifiedWorld(t, 300)
+			next := testlog.New("log.example/next", 1, w.clock)
+			server := httptest.NewServer(next)
+			t.Cleanup(server.Close)
+			next.Tree.Continue(origin, w.log.Tree, x.size, nil)
+			next.Publish()
+			w.cfg.Logs = append(w.cfg.Logs, followed(next, server.URL))
+			w.open()
+			w.once()
+			if all := w.findings(); len(all) > 0 {
+				t.Errorf("before the end: %+v", all)
+			}
+			w.end(300, w.log.Key)
+			w.once()
+			var got []string
+			for _, f := range w.findings() {
+				got = append(got, f.Kind)
+			}
+			if slices.Sort(got); !slices.Equal(got, x.want) {
+				t.Errorf("%q", got)
+			}
+		})
 	}
 }
