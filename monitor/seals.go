@@ -212,12 +212,15 @@ func (f *follower) inherit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if f.ledger.m, err = f.store.Inherited(ctx, start); err != nil {
-		return err
-	}
-	root := f.ledger.m.Snapshot().Root()
-	if start.Rules != entry.Rules || root == start.Root {
-		return nil // of other rules the first seal will say so
+	var root index.Hash
+	for _, leaves := range []store.Walk{f.store.Leaves, f.store.LeavesFromBytes} {
+		if f.ledger.m, err = f.store.Inherited(ctx, start, leaves); err != nil {
+			return err
+		}
+		root = f.ledger.m.Snapshot().Root()
+		if start.Rules != entry.Rules || root == start.Root {
+			return nil // of other rules the first seal will say so
+		}
 	}
 	return f.reportStart(ctx, *start, fmt.Sprintf("Its leaves are the same here, and the versions in them give an index with the root "+
 		"%x, and not %x. The seals are compared with what those leaves give.", root, start.Root))

@@ -313,6 +313,7 @@ func TestTheMapIsMadeAgainAtTheStart(t *testing.T) {
 	w.grow(10)
 	w.clean(312)
 	for i, statement := range []string{"UPDATE entries SET sha256 = zeroblob(32) WHERE idx = 9",
+		"UPDATE entries SET sha256 = zeroblob(32) WHERE idx = 0",
 		"UPDATE entries SET sha256 = (SELECT sha256 FROM entries WHERE idx = 9) WHERE idx = 8", "UPDATE builds SET target = 'x'"} {
 		w.damage(statement)
 		w.open()
@@ -371,6 +372,29 @@ func TestAShardHasTheVersionsOfItsPredecessor(t *testing.T) {
 	if s := w.m.Sealed(next.KeyName); len(s) != 1 || s[0].Size != next.Tree.Size() {
 		t.Errorf("after a restart: %+v", s)
 	}
+}
+
+// TestAStartIsNotAccusedOfWhatTheDatabaseLost: the rows of the log before it are damaged, and their bytes are not.
+func TestAStartIsNotAccusedOfWhatTheDatabaseLost(t *testing.T) {
+	const damage = "UPDATE entries SET sha256 = zeroblob(32) WHERE log = 1 AND idx IN (0, 9)"
+	t.Run("before", func(t *testing.T) {
+		w, _ := shards(t, nil)
+		w.damage(damage)
+		if s := w.once(); s.Security != 0 || len(s.Trouble) == 0 || !strings.Contains(s.Trouble[0], "rows do not give the map") {
+			t.Errorf("%+v %+v", s, w.findings())
+		}
+	})
+	t.Run("after", func(t *testing.T) {
+		w, next := shards(t, nil)
+		w.once()
+		w.damage(damage)
+		w.open()
+		w.fill(next.Tree, 500, 3, nil)
+		next.Publish()
+		if s := w.once(); s.Security != 0 || len(s.Trouble) == 0 || !strings.Contains(s.Trouble[0], "rows do not give the map") {
+			t.Errorf("%+v %+v", s, w.findings())
+		}
+	})
 }
 
 // TestAShardThatTakesOverWrongIsConvicted: it leaves out what its start takes over, or takes over what was not there.

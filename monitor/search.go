@@ -382,7 +382,7 @@ func (f *follower) sealedEvidence(ctx, look context.Context, p *shownPage, d dif
 	if err != nil || start == nil || !ours && !theirs {
 		return s, err
 	}
-	m, err := f.store.Inherited(ctx, start)
+	m, err := f.store.Inherited(ctx, start, f.store.Leaves)
 	if err != nil {
 		return s, err
 	}

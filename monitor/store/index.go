@@ -41,6 +41,9 @@ func scanLeaf(r scanner) (l Leaf, err error) {
 		fixed(b.Tag[:]).Scan(tag))
 }
 
+// Walk walks leaves: Leaves or LeavesFromBytes.
+type Walk func(ctx context.Context, log, from, to int64) iter.Seq2[Leaf, error]
+
 // Leaves walks the leaves with from <= index < to in order. No connection is held while the caller works on one.
 func (r *Reader) Leaves(ctx context.Context, log, from, to int64) iter.Seq2[Leaf, error] {
 	return pages(func() ([]Leaf, error) {
@@ -121,7 +124,7 @@ func (r *Reader) Start(ctx context.Context, log int64) (*entry.Start, error) {
 
 // Inherited returns the map that a start makes: all versions of the log before, as this database knows it. The
 // error is ErrPredecessor if it does not; a tree that is another one than the start says is *OtherTreeError too.
-func (r *Reader) Inherited(ctx context.Context, s *entry.Start) (*index.Map, error) {
+func (r *Reader) Inherited(ctx context.Context, s *entry.Start, leaves Walk) (*index.Map, error) {
 	logs, err := r.Logs(ctx)
 	if err != nil {
 		return nil, err
@@ -145,7 +148,7 @@ func (r *Reader) Inherited(ctx context.Context, s *entry.Start) (*index.Map, err
 		if root != tlog.Hash(s.Tree) {
 			return nil, &OtherTreeError{Start: *s, Root: root}
 		}
-		before, err := r.Map(ctx, l.ID, int64(s.Size))
+		before, err := r.mapOf(ctx, l.ID, int64(s.Size), leaves)
 		if err != nil {
 			return nil, err
 		}
@@ -172,6 +175,10 @@ func (e *OtherTreeError) Is(target error) bool { return target == ErrPredecessor
 // Map returns the map of the first leaves of a log, which must be verified. The error is ErrPredecessor if the log
 // goes on for one whose versions are not known.
 func (r *Reader) Map(ctx context.Context, log, size int64) (*index.Map, error) {
+	return r.mapOf(ctx, log, size, r.Leaves)
+}
+
+func (r *Reader) mapOf(ctx context.Context, log, size int64, leaves Walk) (*index.Map, error) {
 	if size == 0 {
 		return &index.Map{}, nil
 	}
@@ -179,12 +186,12 @@ func (r *Reader) Map(ctx context.Context, log, size int64) (*index.Map, error) {
 	start, err := r.Start(ctx, log)
 	if err == nil && start != nil {
 		// This ends: no start is in a tree whose root it names, or in one that such a tree names.
-		m, err = r.Inherited(ctx, start)
+		m, err = r.Inherited(ctx, start, leaves)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return m, Fill(m, r.Leaves(ctx, log, 0, size))
+	return m, Fill(m, leaves(ctx, log, 0, size))
 }
 
 // Fill adds leaves to a map.
@@ -232,11 +239,10 @@ func (r *Reader) SealedSizes(ctx context.Context, log, size int64) ([]int64, err
 }
 
 // SealedMaps returns the map of the first size leaves, and those of the trees of some sizes whose seals agree with
-// them; the sizes descend. leaves is Leaves or LeavesFromBytes.
-func (r *Reader) SealedMaps(ctx context.Context, log, size int64, sizes []int64,
-	leaves func(ctx context.Context, log, from, to int64) iter.Seq2[Leaf, error]) (*index.Map, []Sealed, error) {
+// them; the sizes descend.
+func (r *Reader) SealedMaps(ctx context.Context, log, size int64, sizes []int64, leaves Walk) (*index.Map, []Sealed, error) {
 	at := min(size, 1) // of a start the versions, if there is one
-	m, err := r.Map(ctx, log, at)
+	m, err := r.mapOf(ctx, log, at, leaves)
 	var all []Sealed
 	for i := len(sizes) - 1; i >= 0 && err == nil; i-- {
 		if err = Fill(m, leaves(ctx, log, at, sizes[i]-1)); err != nil {
