@@ -102,35 +102,50 @@ func (p *pages) all(ctx context.Context, under index.Prefix) ([]index.Row, error
 // under fetches the rows under a prefix, and the proof of one page: of one with rows if there are any, else of the
 // only one, else nil.
 func (p *pages) under(ctx context.Context, under index.Prefix) (rows []index.Row, proof []byte, err error) {
+	before := p.asked
+	if proof, err = p.gather(ctx, under, &rows); err != nil {
+		return nil, nil, err
+	}
+	if len(rows) > 0 && p.asked > before+1 {
+		if err := index.VerifyParts(p.root, under, rows, proof); err != nil {
+			return nil, nil, refuseErr(ErrSeal, err, "the pages of the log's index do not make a whole")
+		}
+	}
+	return rows, proof, nil
+}
+
+// gather appends the rows under a prefix, and returns the proof as under does. What it takes of several pages is
+// verified once, by under.
+func (p *pages) gather(ctx context.Context, under index.Prefix, rows *[]index.Row) (proof []byte, err error) {
 	if p.asked++; p.asked > maxPages {
-		return nil, nil, refuse(ErrWithheld, "after %d pages the log has not handed out what its index has", maxPages)
+		return nil, refuse(ErrWithheld, "after %d pages the log has not handed out what its index has", maxPages)
 	}
 	page, err := p.page(ctx, under)
 	if !errors.Is(err, ErrManyRows) {
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		return page.Rows, append([]byte{}, page.Proof...), nil
+		*rows = append(*rows, page.Rows...)
+		return append([]byte{}, page.Proof...), nil
 	}
 	zero, one, err := under.Halves()
+	if err != nil {
+		return nil, err
+	}
 	for _, half := range []index.Prefix{zero, one} {
+		had := len(*rows)
+		of, err := p.gather(ctx, half, rows)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		more, of, halfErr := p.under(ctx, half)
-		if rows, err = append(rows, more...), halfErr; len(more) > 0 {
+		if len(*rows) > maxEverything {
+			return nil, fmt.Errorf("the log's index has more than %d rows there", maxEverything)
+		}
+		if len(*rows) > had {
 			proof = of
 		}
-		if len(rows) > maxEverything {
-			err = fmt.Errorf("the log's index has more than %d rows there", maxEverything)
-		}
 	}
-	if err == nil && len(rows) > 0 {
-		if err = index.VerifyParts(p.root, under, rows, proof); err != nil {
-			err = refuseErr(ErrSeal, err, "the pages of the log's index do not make a whole")
-		}
-	}
-	return rows, proof, err
+	return proof, nil
 }
 
 // page fetches one page, and verifies it.

@@ -2,11 +2,13 @@ package client
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -353,6 +355,48 @@ func TestWhatEntriesInflateToIsCounted(t *testing.T) {
 		if err := again.fetch(t.Context(), l.client, index.NamePrefix("default", "mine"), most); (err == nil) != fits {
 			t.Errorf("manifests that take 6 MiB, of which %d bytes are read: %v", most, err)
 		}
+	}
+}
+
+// TestAVersionOfManyRowsIsReadOnce: half a page's prefix for each bit of its hash must not mean that its rows are copied
+// and hashed for each.
+func TestAVersionOfManyRowsIsReadOnce(t *testing.T) {
+	l := newOwnerLog(t)
+	for i := range 2000 {
+		e := testlog.Must(entry.Parse(leafOfCrate("mine", "1.0.0", 1, byte(i))))
+		e.Claim.(*entry.Source).Files[0] = byte(i >> 8)
+		l.Tree.Append(testlog.Must(e.Marshal()))
+	}
+	l.Publish()
+	size := l.Tree.Size()
+	signed, snap := l.Sign(l.Tree, size, l.Witnesses...), l.Tree.Map(size)
+	answers := map[index.Prefix][]byte{}
+	ask := func(_ context.Context, under index.Prefix) ([]byte, error) {
+		raw, known := answers[under]
+		if !known {
+			if n := len(slices.Collect(snap.Rows(under))); n <= 1500 {
+				raw = l.Tree.Page(under, size, signed)
+			}
+			answers[under] = raw
+		}
+		if raw == nil {
+			return nil, ErrManyRows
+		}
+		return raw, nil
+	}
+	read := func() int64 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		rows, err := (&pages{policy: l.policy, ask: ask}).all(t.Context(), index.NamePrefix("default", "mine"))
+		runtime.ReadMemStats(&after)
+		if err != nil || len(rows) != 2001 {
+			t.Fatalf("%d rows, %v", len(rows), err)
+		}
+		return int64(after.TotalAlloc-before.TotalAlloc) >> 20
+	}
+	read() // so that all answers are there
+	if n := read(); n > 48 {
+		t.Errorf("2001 rows of %d bytes take %d MiB", index.KeySize+40, n)
 	}
 }
 
