@@ -38,8 +38,9 @@ var errMoved = errors.New("the log publishes faster than it hands out what its i
 
 // Everything fetches all rows under a prefix, in as many pages as it takes, under one checkpoint, and the entries that
 // they name out of the log's tiles. It verifies that the rows are all, under any root that the log may have sealed, and
-// those that these entries make. Errors are those of Page.Check and Tiles.Part, ErrSeal if the rows say what the entries
-// do not, ErrWithheld if the log does not hand out its index, else of the network.
+// those that these entries make. A log that holds nothing has no index, and its checkpoint shows that. Errors are those
+// of Page.Check and Tiles.Part, ErrSeal if the rows say what the entries do not, ErrWithheld if the log does not hand
+// out its index, else of the network.
 func (l *Log) Everything(ctx context.Context, policy *Policy, rules Rules, under index.Prefix) (*Everything, error) {
 	return l.everything(ctx, policy, rules, under, l.Page)
 }
@@ -53,6 +54,11 @@ func (l *Log) everything(ctx context.Context, policy *Policy, rules Rules, under
 		switch {
 		case errors.Is(err, errMoved):
 			continue
+		case errors.Is(err, ErrWithheld) && p.head.Size == 0:
+			if c, empty := l.empty(ctx, policy, rules); empty {
+				return &Everything{Checkpoint: c}, nil
+			}
+			return nil, err
 		case err != nil:
 			return nil, err
 		}
@@ -174,8 +180,8 @@ func (p *pages) page(ctx context.Context, under index.Prefix) (*Page, error) {
 	return page, nil
 }
 
-// fetch gets the entries that the rows name, which take so many bytes at most, and verifies that they make these rows. What
-// counts in a log before this one, this one cannot show; but it must have begun as a log that goes on for another.
+// fetch gets the entries that the rows name, which take so many bytes at most, and verifies that they make these rows.
+// What counts in a log before this one, this one cannot show; but it must have begun as a log that goes on for another.
 func (e *Everything) fetch(ctx context.Context, l *Log, under index.Prefix, most int) error {
 	named, before := map[uint64]bool{}, false
 	var made index.Map

@@ -112,6 +112,28 @@ func TestAnOwnerSeesAllEntriesOfHisCrate(t *testing.T) {
 	}
 }
 
+// TestALogThatHoldsNothingHoldsNothingOfACrate: nothing seals an empty tree, so there is no page; its checkpoint shows it.
+func TestALogThatHoldsNothingHoldsNothingOfACrate(t *testing.T) {
+	l := newOwnerLog(t)
+	l.Publish()
+	e, err := l.crate(t, "mine")
+	if err != nil || len(e.Rows)+len(e.Entries) > 0 || e.Checkpoint.Size != 0 || e.Checkpoint.Origin != l.KeyName {
+		t.Fatalf("%+v, %v", e, err)
+	}
+	if found, err := l.client.Omission(t.Context(), l.policy, Rules{}, e, "", "mine"); found != nil || err != nil {
+		t.Errorf("%v, %v", found, err)
+	}
+	if _, err := l.client.Crate(t.Context(), newWorld(t).policy, Rules{}, "", "mine"); !errors.Is(err, ErrWithheld) {
+		t.Errorf("of a log that is not listed: %v", err)
+	}
+	l.Tree.Append(leafOfCrate("mine", "1.0.0", 1, 1))
+	l.Publish()
+	l.Intercept(testlog.Answer("/v1/", 404, []byte(`{"reason":"not-found","message":"no"}`)))
+	if _, err := l.crate(t, "mine"); !errors.Is(err, ErrWithheld) {
+		t.Errorf("a log that holds something, and shows nothing: %v", err)
+	}
+}
+
 // TestARowThatALogLeavesOutOrAddsIsSeen: what it hands out must be all, and what the entries make.
 func TestARowThatALogLeavesOutOrAddsIsSeen(t *testing.T) {
 	phantom := index.VersionKey(entry.DefaultRegistry, "mine", "6.6.6")
