@@ -94,7 +94,8 @@ func TestAListOfPagesThatRepeatsOneIsRefused(t *testing.T) {
 	for _, bits := range []int{0, 1, 8, 9, 264, 775, 776} {
 		p := testlog.Must(index.NewPrefix(index.Key{1, 2, 3}, bits))
 		all := []index.Prefix{p, p}
-		for _, under := range []index.Prefix{index.NamePrefix("default", "a"), testlog.Must(index.NewPrefix(index.Key{1, 2, 3, 96: 1}, 776))} {
+		beside := testlog.Must(index.NewPrefix(index.Key{1, 2, 3, 96: 1}, 776))
+		for _, under := range []index.Prefix{index.NamePrefix("default", "a"), beside} {
 			if got, err := pageFor(all, under); err == nil {
 				t.Errorf("of %d bits: %d bits", bits, got.Bits())
 			}

@@ -370,7 +370,8 @@ func TestAJoinedFileOfManifestsTakesLittleMemory(t *testing.T) {
 	logged, err := j.Check(w.policy, w.rules)
 	runtime.GC()
 	runtime.ReadMemStats(&after)
-	if n := (int64(after.HeapAlloc) - int64(before.HeapAlloc)) >> 20; n > maxJoinedEntries>>20 || !errors.Is(err, ErrJoined) {
+	n := (int64(after.HeapAlloc) - int64(before.HeapAlloc)) >> 20
+	if n > maxJoinedEntries>>20 || !errors.Is(err, ErrJoined) {
 		t.Errorf("a file of %d bytes takes %d MiB: %v", len(b), n, err)
 	}
 	runtime.KeepAlive(logged)

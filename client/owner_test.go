@@ -112,7 +112,8 @@ func TestAnOwnerSeesAllEntriesOfHisCrate(t *testing.T) {
 	}
 }
 
-// TestALogThatHoldsNothingHoldsNothingOfACrate: nothing seals an empty tree, so there is no page; its checkpoint shows it.
+// TestALogThatHoldsNothingHoldsNothingOfACrate: nothing seals an empty tree, so there is no page; its checkpoint
+// shows it.
 func TestALogThatHoldsNothingHoldsNothingOfACrate(t *testing.T) {
 	l := newOwnerLog(t)
 	l.Publish()
@@ -369,7 +370,8 @@ func leafWithManifest(name, version string) []byte {
 
 // TestWhatEntriesInflateToIsCounted: a manifest of 1 MiB has 1 KiB in an entry.
 func TestWhatEntriesInflateToIsCounted(t *testing.T) {
-	l := newOwnerLog(t, leafWithManifest("mine", "1.0.0"), leafWithManifest("mine", "2.0.0"), leafWithManifest("mine", "3.0.0"))
+	l := newOwnerLog(t, leafWithManifest("mine", "1.0.0"), leafWithManifest("mine", "2.0.0"),
+		leafWithManifest("mine", "3.0.0"))
 	e, err := l.crate(t, "mine")
 	fatalIfErr(t, err)
 	for most, fits := range map[int]bool{7 * entry.MaxManifest: true, 2 * entry.MaxManifest: false} {
@@ -380,8 +382,8 @@ func TestWhatEntriesInflateToIsCounted(t *testing.T) {
 	}
 }
 
-// TestAVersionOfManyRowsIsReadOnce: half a page's prefix for each bit of its hash must not mean that its rows are copied
-// and hashed for each.
+// TestAVersionOfManyRowsIsReadOnce: it takes two prefixes for each bit of its hash, and its rows are not copied and hashed
+// for each.
 func TestAVersionOfManyRowsIsReadOnce(t *testing.T) {
 	l := newOwnerLog(t)
 	for i := range 2000 {

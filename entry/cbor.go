@@ -164,8 +164,8 @@ func inflate(deflated []byte) ([]byte, error) {
 	return b, nil
 }
 
-// Inflated is how many bytes a workspace's manifest takes in a parsed entry. Its encoding can have a thousandth of that:
-// whoever keeps many entries must count it.
+// Inflated is how many bytes a workspace's manifest takes in a parsed entry. Its encoding can have a thousandth of
+// that: whoever keeps many entries must count it.
 func (e *Entry) Inflated() int {
 	if s, ok := e.Claim.(*Source); ok && s.Workspace != nil {
 		return len(s.Workspace.Manifest) + len(s.Workspace.inflated)

@@ -84,8 +84,8 @@ func (f *follower) checkSuccessors(ctx context.Context, note client.Frozen) erro
 		if p.Verified == 0 || start == nil || start.Origin != f.origin || start.Size >= uint64(note.Size) {
 			continue
 		}
-		err = next.reportStart(ctx, *start, fmt.Sprintf("By its own note that log ended with %d leaves, and what it logged in the "+
-			"others has no checksum here. The note is %s.", note.Size, f.frozenPath()))
+		err = next.reportStart(ctx, *start, fmt.Sprintf("By its own note that log ended with %d leaves, and what it logged in "+
+			"the others has no checksum here. The note is %s.", note.Size, f.frozenPath()))
 		if err != nil {
 			return err
 		}

@@ -380,7 +380,8 @@ func TestAStartIsNotAccusedOfWhatTheDatabaseLost(t *testing.T) {
 	t.Run("before", func(t *testing.T) {
 		w, _ := shards(t, nil)
 		w.damage(damage)
-		if s := w.once(); s.Security != 0 || len(s.Trouble) == 0 || !strings.Contains(s.Trouble[0], "rows do not give the map") {
+		s := w.once()
+		if s.Security != 0 || len(s.Trouble) == 0 || !strings.Contains(s.Trouble[0], "rows do not give the map") {
 			t.Errorf("%+v %+v", s, w.findings())
 		}
 	})
@@ -391,7 +392,8 @@ func TestAStartIsNotAccusedOfWhatTheDatabaseLost(t *testing.T) {
 		w.open()
 		w.fill(next.Tree, 500, 3, nil)
 		next.Publish()
-		if s := w.once(); s.Security != 0 || len(s.Trouble) == 0 || !strings.Contains(s.Trouble[0], "rows do not give the map") {
+		s := w.once()
+		if s.Security != 0 || len(s.Trouble) == 0 || !strings.Contains(s.Trouble[0], "rows do not give the map") {
 			t.Errorf("%+v %+v", s, w.findings())
 		}
 	})

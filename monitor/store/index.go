@@ -240,7 +240,8 @@ func (r *Reader) SealedSizes(ctx context.Context, log, size int64) ([]int64, err
 
 // SealedMaps returns the map of the first size leaves, and those of the trees of some sizes whose seals agree with
 // them; the sizes descend.
-func (r *Reader) SealedMaps(ctx context.Context, log, size int64, sizes []int64, leaves Walk) (*index.Map, []Sealed, error) {
+func (r *Reader) SealedMaps(ctx context.Context, log, size int64, sizes []int64, leaves Walk) (*index.Map, []Sealed,
+	error) {
 	at := min(size, 1) // of a start the versions, if there is one
 	m, err := r.mapOf(ctx, log, at, leaves)
 	var all []Sealed
