@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"cratelog/cargo/policy"
+	"cratelog/cargo/verdict"
 	"cratelog/client"
 	"cratelog/entry"
 	"cratelog/evidence"
@@ -54,7 +55,14 @@ all, as of its newest checkpoint. No proof of a claim is verified, and no .crate
 	if err != nil {
 		return err
 	}
+	_, seen, err := verdict.Dirs()
+	if err != nil {
+		return err
+	}
 	o := &owner{sh: sh, name: name, registry: of, since: *since, dir: *dir, rules: p.RulesFor(pkg, time.Now())}
+	if o.state, err = client.OpenState(seen); err != nil {
+		return err
+	}
 	asked := map[string]bool{}
 	for _, t := range p.Trust {
 		for _, l := range t.Policy.Origins() {
@@ -85,6 +93,7 @@ type owner struct {
 	since          uint64
 	dir            string
 	rules          client.Rules
+	state          *client.State // what the logs showed before
 	all            []ownedLog
 	errs           []error
 }
@@ -129,7 +138,15 @@ type ownedInherited struct {
 
 // ask asks one log.
 func (o *owner) ask(ctx context.Context, p *client.Policy, origin string, l *client.Log) {
+	before, _, err := o.state.Latest(origin) // now: another process may remember a newer tree meanwhile
+	if err != nil {
+		o.fail(origin, fmt.Errorf("what it showed before is not known: %w", err))
+		return
+	}
 	e, err := l.Crate(ctx, p, o.rules, o.registry, o.name)
+	if err == nil {
+		err = o.standsBeside(before, e.Checkpoint)
+	}
 	if err != nil {
 		if errors.Is(err, client.ErrSeal) && e != nil && e.Checkpoint.Origin == origin {
 			if found, _ := l.Phantom(ctx, p, o.rules, e); found != nil {
@@ -161,6 +178,19 @@ func (o *owner) ask(ctx context.Context, p *client.Policy, origin string, l *cli
 		o.fail(origin, outcome.Refusef("its index leaves out entry %d, which is about %s: that is not all. Do not believe this "+
 			"log, and give the evidence to its monitors and witnesses; %s", found.Entries[0].Index, o.name, o.keep(found)))
 	}
+}
+
+// standsBeside refuses a tree that is older than one that the log has shown before, or another of its size.
+func (o *owner) standsBeside(before, now client.Checkpoint) error {
+	if now.Size < before.Size {
+		return outcome.Refusef("it shows a tree of %d leaves, %s, and has shown one of %d before: what was logged since would "+
+			"be missing. Ask again; if it stays like this, tell the monitors", now.Size, now.AsOf(), before.Size)
+	}
+	_, err := o.state.Observe(now, nil)
+	if errors.Is(err, client.ErrFork) {
+		err = outcome.Refuse(err)
+	}
+	return err
 }
 
 // keep writes evidence, and says where.

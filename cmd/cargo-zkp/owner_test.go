@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,7 +28,9 @@ func ownedLeaf(name, version string, content byte, claim entry.Claim) []byte {
 func TestAnOwnerIsToldAllOfHisCrate(t *testing.T) {
 	t.Chdir(t.TempDir())
 	at := time.Unix(1.8e9, 0)
+	t.Setenv("HOME", t.TempDir())
 	serve := func(lie func(l *testlog.Log)) []string {
+		t.Setenv("XDG_STATE_HOME", t.TempDir()) // of another reader: these logs have one key
 		l := testlog.New("owned.example/log", 1, func() time.Time { return at })
 		l.Tree.Append(ownedLeaf("mine", "1.0.0", 1, &entry.Source{Commit: [20]byte{7}, Path: "crates/mine", Unproven: []string{"Cargo.lock"}}),
 			ownedLeaf("other", "1.0.0", 2, &entry.Source{}), ownedLeaf("MINE", "1.0.0+x", 3, &entry.Source{}),
@@ -79,6 +82,19 @@ func TestAnOwnerIsToldAllOfHisCrate(t *testing.T) {
 		!answer.Logs[0].Entries[1].Void || answer.Logs[0].Entries[2].Binary != "app" {
 		t.Errorf("%+v", answer)
 	}
+
+	// A log that goes back, or shows another tree.
+	seen := os.Getenv("XDG_STATE_HOME")
+	shorter := serve(func(l *testlog.Log) { l.Tree = testlog.NewTree(l.Tree.Leaves[:2]...); l.Tree.Seal() })
+	other := serve(func(l *testlog.Log) {
+		leaves := slices.Clone(l.Tree.Leaves)
+		leaves[1] = ownedLeaf("another", "1.0.0", 2, &entry.Source{})
+		l.Tree = testlog.NewTree(leaves...)
+	})
+	t.Setenv("XDG_STATE_HOME", seen)
+	holds(run(outcome.Refused, append(shorter, "mine")...), "owned.example/log: it shows a tree of 3 leaves, as of 2027",
+		"has shown one of 5 before")
+	holds(run(outcome.Refused, append(other, "mine")...), "signed two trees of 5 entries", ".evidence")
 
 	// What a log withholds, and what is not cosigned, is refused; a log that is not there was not asked.
 	withheld := serve(func(l *testlog.Log) {
