@@ -16,7 +16,8 @@ func (*Seal) leaf()  {}
 func (*Start) leaf() {}
 
 // Rules is the version of the rules by which leaves make a map, those of package index. A seal names
-// its own; whoever does not know them can compare nothing, and needs a newer program.
+// its own; whoever does not know them can compare nothing, and needs a newer program. With a new kind of claim they are
+// other rules: a monitor that does not know the kind would else accuse an honest log of a false seal.
 const Rules = 1
 
 // A Seal says what the leaves before it add up to: the root of the map that they make (package index).
