@@ -132,7 +132,7 @@ func (a *arguments) check(ctx context.Context, u Upload, cwd, userDir string, en
 	}
 	logs := a.logs
 	if len(logs) == 0 {
-		logs = reader.Logs()
+		logs = reader.Logs(u.Index)
 	}
 	for _, url := range logs {
 		l.Logs = append(l.Logs, &client.Log{URL: url, UserAgent: userAgent})

@@ -78,12 +78,14 @@ func refused(err error) error {
 // Query asks a log about a package for what the policy accepts.
 func (r *Reader) Query(pkg policy.Package) client.Query { return r.policy.QueryFor(pkg) }
 
-// Logs returns the addresses of the logs that the policy names.
-func (r *Reader) Logs() []string {
+// Logs returns the addresses of the logs that the trust files name, but for those that the policy keeps from the
+// registry with an index, "" for cargo's default one: where it says nothing of that registry, of none.
+func (r *Reader) Logs(index string) []string {
+	_, named := r.policy.Of(index)
 	var urls []string
 	for _, t := range r.policy.Trust {
 		for _, l := range t.Policy.Origins() {
-			if l.URL != "" {
+			if l.URL != "" && (!named || r.policy.MayAsk(index, l.Origin)) {
 				urls = append(urls, l.URL)
 			}
 		}
@@ -138,7 +140,8 @@ func (l *Logged) Check(ctx context.Context, u Upload) error {
 		why = append(why, fmt.Sprintf("the log at %s: %v", log.URL, err))
 	}
 	if len(l.Logs) == 0 {
-		why = append(why, "no log was asked: the trust files name none by its URL, and no --log does")
+		why = append(why, "no log was asked: the trust files name none by its URL that the policy lets be told of this "+
+			"registry's crates, and no --log does")
 	}
 	if len(l.Reader.policy.Backed) > 0 {
 		origin, err := l.ready(ctx, u, without)

@@ -3,10 +3,12 @@ package credential
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -98,6 +100,42 @@ func TestALogThatIsToTakeACrateSealsItsTree(t *testing.T) {
 		_, err := r.backed(t.Context(), &client.Log{URL: server.URL}, signed)
 		if (err == nil) != sealed || !sealed && !errors.Is(err, client.ErrSeal) {
 			t.Errorf("a tree of %d leaves: %v", size, err)
+		}
+	}
+}
+
+// TestALogThatThePolicyKeepsFromARegistryHearsOfNoneOfItsCrates, though a trust file lists it.
+func TestALogThatThePolicyKeepsFromARegistryHearsOfNoneOfItsCrates(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("XDG_STATE_HOME", filepath.Join(dir, "state"))
+	t.Setenv("XDG_CACHE_HOME", filepath.Join(dir, "cache"))
+	heard := map[string]int{}
+	for _, name := range []string{"public", "ours"} {
+		l := testlog.New("log.example/"+name, 1, time.Now)
+		l.Add([]byte("leaf"))
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			heard[name]++
+			l.ServeHTTP(w, r)
+		}))
+		t.Cleanup(server.Close)
+		write(t, filepath.Join(dir, name+".policy"), string(l.Trust(server.URL)))
+	}
+	settings := filepath.Join(dir, policy.FileName)
+	for index, c := range map[string]struct {
+		logs  string
+		heard []string
+	}{
+		"sparse+https://registry.example.com/": {`"log.example/ours"`, []string{"ours"}},
+		"sparse+https://registry.example.com":  {`"log.example/ours"`, []string{"ours"}},
+		"sparse+https://REGISTRY.example.com/": {"", nil},
+		"sparse+https://other.example.com/":    {"", []string{"ours", "public"}}, // of which the policy says nothing
+	} {
+		clear(heard)
+		write(t, settings, "version = 1\ntrust = [\"public.policy\", \"ours.policy\"]\n[registry.\""+index+"\"]\nlogs = ["+
+			c.logs+"]\n")
+		says(t, ask(t, t.TempDir(), env(), request("get", "publish", list("--policy", settings)))[0], "is not known to be logged")
+		if names := slices.Sorted(maps.Keys(heard)); !slices.Equal(names, c.heard) {
+			t.Errorf("%s: %q heard of it", index, names)
 		}
 	}
 }

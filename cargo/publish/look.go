@@ -116,7 +116,7 @@ func (r *run) findLog(members []*member) error {
 		if log != "" {
 			urls = append(urls, log)
 		} else if r.reader != nil {
-			urls = r.reader.Logs()
+			urls = r.reader.Logs(r.target.indexOf())
 		}
 	}
 	slices.Sort(urls)
