@@ -27,6 +27,9 @@ func forked(origin, what, path string) error {
 // dir is where a log's checkpoints are kept by client.State, and evidence against it.
 func (h *heads) dir(origin string) string { return filepath.Join(h.cfg.State, originName(origin)) }
 
+// fileExt ends the names of files of evidence; what else lies beside them was not written to its end.
+const fileExt = ".evidence"
+
 // oldEvidence returns a file of evidence against the log that was found before, or "".
 func (s *settling) oldEvidence() (string, error) {
 	entries, err := os.ReadDir(s.dir(s.origin))
@@ -35,7 +38,7 @@ func (s *settling) oldEvidence() (string, error) {
 			"evidence against the log %s: %v", s.origin, err)
 	}
 	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), ".evidence") {
+		if strings.HasSuffix(e.Name(), fileExt) {
 			return filepath.Join(s.dir(s.origin), e.Name()), nil
 		}
 	}
@@ -162,8 +165,11 @@ func (c *Checker) writeEvidence(it *item, what string,
 // returns where.
 func (c *Checker) keepEvidence(of *source, name string, arrange func() (*evidence.Evidence, error)) (string, error) {
 	dir := filepath.Join(c.heads.dir(of.origin), name)
-	if there, err := os.ReadDir(dir); err == nil && len(there) > 0 {
-		return filepath.Join(dir, there[0].Name()), nil
+	there, _ := os.ReadDir(dir) // what is not seen is written again
+	for _, f := range there {
+		if strings.HasSuffix(f.Name(), fileExt) {
+			return filepath.Join(dir, f.Name()), nil
+		}
 	}
 	e, err := arrange()
 	if err == nil {

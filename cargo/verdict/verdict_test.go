@@ -19,6 +19,7 @@ import (
 	"cratelog/client"
 	"cratelog/entry"
 	"cratelog/evidence"
+	"cratelog/internal/durable"
 	"cratelog/internal/testlog"
 )
 
@@ -136,6 +137,37 @@ func TestABadProofInABatchIsNamedAndFailsAlone(t *testing.T) {
 	raw := read(t, wants[7].Path)
 	if r, err := p.checker(false).Crate(t.Context(), "crate-7", "1.0.0", wants[7].Checksum, raw); r != nil || err == nil || err.(*Error).Reason != "proof" {
 		t.Errorf("a result escaped: %+v, %v", r, err)
+	}
+}
+
+// TestEvidenceThatWasCutOffIsWrittenAgain: a process that is killed while it writes leaves a file that is none.
+func TestEvidenceThatWasCutOffIsWrittenAgain(t *testing.T) {
+	l := newLog(t, "log.example/a")
+	p := newPlace(t, dev, l)
+	_, last := forged(t, "crate-1", "1.0.0")
+	raw, e := forged(t, "crate-2", "1.0.0")
+	e.Proof = last.Proof // true, of another crate
+	l.add(e)
+	w := p.want("crate-2", "1.0.0", raw)
+	p.all(w)
+	kept := func() (found []string) {
+		for _, path := range p.files("state") {
+			if strings.HasSuffix(path, ".evidence") {
+				found = append(found, path)
+			}
+		}
+		return found
+	}
+	written := kept()
+	if len(written) != 1 {
+		t.Fatalf("evidence: %q", written)
+	}
+	fatalIf(t, os.Rename(written[0], filepath.Join(filepath.Dir(written[0]), durable.Unfinished+"1")))
+	for range 2 {
+		refused(t, p.all(w)[0], Violation, "proof", "the evidence is "+filepath.Dir(written[0]), ".evidence")
+		if len(kept()) != 1 {
+			t.Errorf("evidence: %q", p.files("state"))
+		}
 	}
 }
 
