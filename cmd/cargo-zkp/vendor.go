@@ -222,7 +222,7 @@ func unpackVerified(dir, name string, v *verdict.Verdict, p cargo.Package) (chan
 
 // keep writes a file, unless it is there as it should be.
 func keep(path string, content []byte) error {
-	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, content) {
+	if old, err := durable.Read(path, int64(len(content))); err == nil && bytes.Equal(old, content) {
 		return nil
 	}
 	return durable.Write(path, content, 0o644)
@@ -237,7 +237,7 @@ func asWritten(dir string, c *crate.Crate) bool {
 	if err != nil {
 		return false
 	}
-	old, err := os.ReadFile(filepath.Join(dir, cargo.ChecksumsFile))
+	old, err := durable.Read(filepath.Join(dir, cargo.ChecksumsFile), int64(len(sums)))
 	if err != nil || !bytes.Equal(old, sums) {
 		return false
 	}

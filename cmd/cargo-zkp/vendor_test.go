@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"cratelog/internal/fixture"
 	"cratelog/internal/outcome"
@@ -72,5 +73,25 @@ func TestVendorNamesWhatComesFromGit(t *testing.T) {
 	d.project(asked + "gitty = { git = \"file://" + filepath.ToSlash(repo) + "\" }\n")
 	if _, said := d.vendor(outcome.OK); !strings.Contains(said, "because it is from git, which cargo will ask for it: gitty v0.1.0") {
 		t.Errorf("it says:\n%s", said)
+	}
+}
+
+// A repository can hold a link to what never ends where vendor keeps a crate.
+func TestVendorWritesOverWhatIsNoFile(t *testing.T) {
+	fixture.Need(t, "mkfifo")
+	dir := t.TempDir()
+	pipe, at := filepath.Join(dir, "pipe"), filepath.Join(dir, "leaf-1.0.0.crate")
+	fatalIf(t, exec.Command("mkfifo", pipe).Run())
+	fatalIf(t, os.Symlink(pipe, at))
+	done := make(chan error, 1)
+	go func() { done <- keep(at, []byte("content")) }()
+	select {
+	case err := <-done:
+		fatalIf(t, err)
+	case <-time.After(10 * time.Second):
+		t.Fatal("it reads what lies there")
+	}
+	if b, err := os.ReadFile(at); err != nil || string(b) != "content" {
+		t.Errorf("%q, %v", b, err)
 	}
 }
