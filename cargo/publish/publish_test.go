@@ -152,3 +152,17 @@ func TestAWorkspaceIsPublishedInOrderAndNotHalf(t *testing.T) {
 		t.Error(said)
 	}
 }
+
+// TestAnIndexThatAsksForNoTokenGetsNone: it may be on another host than the registry, as cargo knows.
+func TestAnIndexThatAsksForNoTokenGetsNone(t *testing.T) {
+	s := newSite(t)
+	s.release("0.1.0")
+	s.reg.Meddle(func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodGet && r.Header.Get("Authorization") != "" {
+			t.Errorf("%s asked for %s with the token", r.UserAgent(), r.URL.Path)
+		}
+		return false
+	})
+	s.mustRun()
+	s.uploads(1)
+}

@@ -132,7 +132,7 @@ func (r *run) index(said string) (string, error) {
 
 // registryAt returns a client for the registry that is published to.
 func (r *run) registryAt(url string) *registry.Index {
-	return &registry.Index{URL: url, UserAgent: r.UserAgent,
+	return &registry.Index{URL: url, UserAgent: r.UserAgent, TokenIfAsked: true,
 		Token: cmp.Or(r.Token, r.token, r.settings.Token(r.target.name))}
 }
 

@@ -84,7 +84,7 @@ func (x *Index) file(ctx context.Context, path string, limit int64, cache Cache)
 	} else if have && old.LastModified != "" {
 		h.Set("If-Modified-Since", old.LastModified)
 	}
-	resp, err := x.get(ctx, address, h, x.Token, true)
+	resp, err := x.get(ctx, address, h, x.token(), true)
 	if err != nil {
 		return Cached{}, err
 	}

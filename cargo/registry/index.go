@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -29,6 +30,11 @@ func (x *Index) Config(ctx context.Context) (Config, error) {
 		return *x.config, nil
 	}
 	f, err := x.file(ctx, "config.json", MaxConfigSize, nil)
+	var status *StatusError
+	if errors.As(err, &status) && status.Status == http.StatusUnauthorized && x.Token != "" && x.token() == "" {
+		x.asked.Store(true)
+		f, err = x.file(ctx, "config.json", MaxConfigSize, nil)
+	}
 	if err != nil {
 		return Config{}, fmt.Errorf("the registry's config.json: %w", err)
 	}
@@ -36,8 +42,19 @@ func (x *Index) Config(ctx context.Context) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("the registry's config.json: %w", err)
 	}
+	if c.Auth {
+		x.asked.Store(true)
+	}
 	x.config, x.fetched = &c, time.Now()
 	return c, nil
+}
+
+// token is what the index is told.
+func (x *Index) token() string {
+	if x.TokenIfAsked && !x.asked.Load() {
+		return ""
+	}
+	return x.Token
 }
 
 func parseConfig(b []byte) (Config, error) {
@@ -82,6 +99,11 @@ func (x *Index) Releases(ctx context.Context, name string) ([]Release, error) {
 func (x *Index) File(ctx context.Context, name string) (Cached, error) {
 	if err := entry.CheckName(name); err != nil {
 		return Cached{}, err
+	}
+	if x.Token != x.token() {
+		if _, err := x.Config(ctx); err != nil { // which says whether it is wanted
+			return Cached{}, err
+		}
 	}
 	f, err := x.file(ctx, Path(name), MaxIndexSize, x.Cache)
 	if err != nil {

@@ -36,6 +36,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cratelog/entry"
@@ -70,9 +71,15 @@ type Index struct {
 	Token     string       // sent as Authorization, if the registry wants one
 	AllowHTTP bool         // plain http to any host: everything that travels can then be read and changed
 
+	// TokenIfAsked keeps the Token from the index, too, until that has asked for one, as cargo does: config.json
+	// says "auth-required", or is refused with 401. A token is for publishing, and an index often another host's.
+	TokenIfAsked bool
+
 	// Cache keeps index files between calls, so that one that did not change is not
 	// sent again. nil keeps nothing.
 	Cache Cache
+
+	asked atomic.Bool // the index has asked for the Token
 
 	mu      sync.Mutex // guards the two below
 	config  *Config

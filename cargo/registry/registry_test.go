@@ -417,3 +417,31 @@ func TestALineWithADeepFieldIsRead(t *testing.T) {
 		t.Errorf("%s", got)
 	}
 }
+
+func TestATokenIsKeptUntilItIsAskedFor(t *testing.T) {
+	for what, c := range map[string]struct{ says, refuses, want bool }{
+		"nobody asks": {}, "config.json says so": {says: true, want: true}, "it refuses": {says: true, refuses: true, want: true},
+		"it refuses, and does not say so": {refuses: true, want: true},
+	} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			with := r.Header.Get("Authorization") == "secret"
+			switch {
+			case r.URL.Path == "/config.json" && c.refuses && !with:
+				w.WriteHeader(http.StatusUnauthorized)
+			case r.URL.Path == "/config.json":
+				fmt.Fprintf(w, `{"dl":"https://dl.example/","auth-required":%v}`, c.says)
+			case with != c.want:
+				t.Errorf("%s: %s with the token: %v", what, r.URL.Path, with)
+			}
+		}))
+		x := &Index{URL: s.URL + "/", Token: "secret", TokenIfAsked: true}
+		if _, err := x.Releases(t.Context(), "ab"); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		s.Close()
+		x = &Index{URL: s.URL + "/", TokenIfAsked: true, Token: "secret"}
+		if _, err := x.Releases(t.Context(), "ab"); err == nil {
+			t.Error("nobody answered")
+		}
+	}
+}

@@ -245,7 +245,7 @@ func cargosRegistry(index string) *registry.Index {
 	if err != nil {
 		return nil
 	}
-	x := &registry.Index{URL: url, UserAgent: userAgent, HTTP: &http.Client{Timeout: registryTime}}
+	x := &registry.Index{URL: url, UserAgent: userAgent, TokenIfAsked: true, HTTP: &http.Client{Timeout: registryTime}}
 	if dir, err := filepath.Abs("."); err == nil {
 		if settings, err := credential.ReadSettings(dir, home, os.Getenv); err == nil {
 			if name := settings.Named(at); name != "" {
