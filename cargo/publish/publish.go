@@ -262,20 +262,29 @@ func (r *run) logged(ctx context.Context) error {
 			continue
 		}
 		b, err := r.log.Bundle(ctx, r.query(j))
-		if errors.Is(err, client.ErrNotLogged) {
+		if err != nil && !errors.Is(err, client.ErrNotLogged) {
+			return fmt.Errorf("the log at %s cannot be asked: %w\nnothing was logged or published", r.log.URL, err)
+		}
+		var standing *StandingError
+		if err == nil {
+			err = r.useBundle(ctx, j, b)
+		}
+		switch {
+		case err == nil:
+		case errors.As(err, &standing) && standing.Entry.Subject == j.plan.Subject:
+			// Anybody with the .crate can log a claim, that shows less for example; a log takes more than one.
+			r.Report.Status("Note", "%s: the log has another claim about the same .crate, and takes this one beside it", j.member)
+			fallthrough
+		case errors.Is(err, client.ErrNotLogged):
 			if r.reader != nil {
 				if err := r.reader.Ended(ctx, r.log); err != nil {
 					return fmt.Errorf("the log at %s: %w\nnothing was logged or published; --log URL names another", r.log.URL, err)
 				}
 			}
 			continue
-		}
-		if err != nil {
-			return fmt.Errorf("the log at %s cannot be asked: %w\nnothing was logged or published", r.log.URL, err)
-		}
-		if err := r.useBundle(ctx, j, b); err != nil {
+		default:
 			err = fmt.Errorf("%s: the log at %s has an entry for this version already: %w", j.member, r.log.URL, err)
-			if r.DryRun && errors.As(err, new(*StandingError)) {
+			if r.DryRun && standing != nil {
 				r.Report.Warn("%v", err)
 				continue
 			}

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"cratelog/cargo/credential"
+	"cratelog/crate"
+	"cratelog/entry"
 )
 
 func TestARunThatEndedEarlyIsTakenUpWhereItStopped(t *testing.T) {
@@ -165,4 +167,41 @@ func TestAnIndexThatAsksForNoTokenGetsNone(t *testing.T) {
 	})
 	s.mustRun()
 	s.uploads(1)
+}
+
+// TestAnotherClaimAboutTheCrateIsInNobodysWay: anybody with the .crate can log one, as that all but its manifest is
+// proven.
+func TestAnotherClaimAboutTheCrateIsInNobodysWay(t *testing.T) {
+	s := newSite(t)
+	s.release("0.1.0")
+	s.mustRun(dryRun)
+	raw, err := os.ReadFile(s.kept("0.1.0", credential.ExtCrate))
+	fatalIf(t, err)
+	own, err := os.ReadFile(s.kept("0.1.0", credential.ExtEntry))
+	fatalIf(t, err)
+	other, err := entry.Parse(own)
+	fatalIf(t, err)
+	c, err := crate.Read(raw, "hello-publish", "0.1.0", crate.DefaultLimits)
+	fatalIf(t, err)
+	claim := other.Claim.(*entry.Source)
+	claim.Unproven = []string{"Cargo.lock", "Cargo.toml", "Cargo.toml.orig"}
+	list, err := c.List(claim)
+	fatalIf(t, err)
+	claim.Files = list.Digest
+	fatalIf(t, s.forger.Forger.Prove(other, list.Bytes))
+	b, err := other.Marshal()
+	fatalIf(t, err)
+	_, err = s.client().Submit(t.Context(), b, raw, nil)
+	fatalIf(t, err)
+	fatalIf(t, os.RemoveAll(filepath.Join(s.dir, "target")))
+
+	said := s.mustRun()
+	says(t, said, "the log has another claim about the same .crate", "Logged hello-publish v0.1.0 as entry 2")
+	s.uploads(1)
+	says(t, s.mustRun(), "hello-publish v0.1.0 is logged, as the bundle")
+	fatalIf(t, os.RemoveAll(filepath.Join(s.dir, "target")))
+	s.mustRun()
+	if s.logged() != 2 {
+		t.Errorf("log of %d", s.logged())
+	}
 }
