@@ -35,14 +35,20 @@ func openProofs(path string) (*proofs, error) {
 		return nil, err
 	}
 	p := &proofs{file: f, all: map[proofKey]proof{}}
-	info, err := f.Stat()
-	if err == nil && info.Size()%proofSize != 0 { // the disk was full, or the power failed
-		err = f.Truncate(info.Size() - info.Size()%proofSize)
-	}
-	if err == nil {
+	if err = p.cut(); err == nil {
 		err = p.read()
 	}
 	return p, err
+}
+
+// cut takes off what is no whole proof: the disk was full, or the power failed. It would hide what comes after it. What
+// other processes have appended stays.
+func (p *proofs) cut() error {
+	info, err := p.file.Stat()
+	if err == nil && info.Size()%proofSize != 0 {
+		err = p.file.Truncate(info.Size() - info.Size()%proofSize)
+	}
+	return err
 }
 
 func keyOf(url, version string) proofKey {
@@ -88,7 +94,7 @@ func (p *proofs) add(url, version string, is proof) error {
 	}
 	if n, err := p.file.Write(append(append(key[:], is.sum[:]...), is.digest[:]...)); err != nil {
 		if n > 0 {
-			err = errors.Join(err, p.file.Truncate(p.size)) // a part would hide what comes after it
+			err = errors.Join(err, p.cut())
 		}
 		return err
 	}

@@ -56,3 +56,34 @@ func TestWhatWasProvenIsSharedAndOutlivesACrash(t *testing.T) {
 	add(open(), "z", second)
 	holds(open(), "z", second)
 }
+
+// TestAWriteThatFailsLosesNothingOfOthers: what another process has appended was not read here yet.
+func TestAWriteThatFailsLosesNothingOfOthers(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "proven")
+	var both [2]*proofs
+	for i := range both {
+		var err error
+		if both[i], err = openProofs(path); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { both[i].file.Close() })
+	}
+	is := proof{sum: [32]byte{1}}
+	if err := both[0].add("x", "1.0.0", is); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := both[1].file.Write(make([]byte, proofSize-1)); err != nil { // and the disk is full
+		t.Fatal(err)
+	}
+	if err := both[1].cut(); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range both {
+		if err := p.read(); err != nil {
+			t.Error(err)
+		}
+		if got, ok := p.get("x", "1.0.0"); !ok || got != is {
+			t.Errorf("%v, %v", got, ok)
+		}
+	}
+}
