@@ -121,6 +121,9 @@ func (r *run) logRest(ctx context.Context) error {
 
 // unlogged says of an error what is left to do.
 func unlogged(j *job, err error) error {
+	if j.bundle != nil { // it is
+		return err
+	}
 	return fmt.Errorf("%s is published, and not logged: %w\nreaders who require proofs of all crates cannot use it until "+
 		"it is: run the same command again, and it goes on here", j.member, err)
 }

@@ -392,3 +392,27 @@ func TestWhatThePolicyWillNotHaveIsNeitherUploadedNorLogged(t *testing.T) {
 		})
 	}
 }
+
+// TestALoggedCrateIsSaidToBeLogged also where its bundle cannot be kept, as on a full disk.
+func TestALoggedCrateIsSaidToBeLogged(t *testing.T) {
+	for name, site := range map[string]func(*testing.T) *site{"upload, then log": newBackedSite, "log, then upload": newSite} {
+		t.Run(name, func(t *testing.T) {
+			s := site(t)
+			s.release("0.1.0")
+			fatalIf(t, os.MkdirAll(s.kept("0.1.0", credential.ExtBundle), 0o755)) // no file can take its place
+			_, err := s.run(s.quick)
+			if s.logged() != 1 || outcome.Of(err) != outcome.Unchecked {
+				t.Fatalf("log of %d, %v", s.logged(), err)
+			}
+			says(t, fmt.Sprint(err), "hello-publish v0.1.0 is logged, as entry 0, and its bundle cannot be kept", "run the same command again")
+			if strings.Contains(fmt.Sprint(err), "not logged") {
+				t.Error("it says that it is not logged")
+			}
+			fatalIf(t, os.Remove(s.kept("0.1.0", credential.ExtBundle)))
+			s.mustRun(s.quick)
+			if s.logged() != 1 || s.forger.made != 1 {
+				t.Errorf("%d proofs, log of %d", s.forger.made, s.logged())
+			}
+		})
+	}
+}

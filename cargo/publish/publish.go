@@ -497,10 +497,10 @@ func (r *run) submitOne(ctx context.Context, j *job) error {
 		}
 		return fmt.Errorf("%s: the log's answer cannot be believed: %w\n%s", j.member, err, nothing)
 	}
-	if err := r.store.save(j.member, credential.ExtBundle, b); err != nil {
-		return err
-	}
 	j.pending = false
+	if err := r.store.save(j.member, credential.ExtBundle, b); err != nil {
+		return fmt.Errorf("%s is logged, as entry %d, and its bundle cannot be kept: %w\n%s", j.member, j.index, err, again)
+	}
 	r.Report.Status("Logged", "%s as entry %d; bundle in %s", j.member, j.index, r.store.file(j.member,
 		credential.ExtBundle))
 	return nil
