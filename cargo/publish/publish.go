@@ -273,7 +273,8 @@ func (r *run) logged(ctx context.Context) error {
 		case err == nil:
 		case errors.As(err, &standing) && standing.Entry.Subject == j.plan.Subject:
 			// Anybody with the .crate can log a claim, that shows less for example; a log takes more than one.
-			r.Report.Status("Note", "%s: the log has another claim about the same .crate, and takes this one beside it", j.member)
+			r.Report.Status("Note", "%s: the log has another claim about the same .crate, and takes this one beside it",
+				j.member)
 			fallthrough
 		case errors.Is(err, client.ErrNotLogged):
 			if r.reader != nil {
