@@ -138,8 +138,9 @@ func (r *Runner) proven(ctx context.Context, it *item, e *entry.Entry, raw []byt
 		said("", "")
 		return nil
 	case !r.asks(it):
+		index, _ := it.Registry() // as zkp.toml names it, and not as entries do
 		said("it was not handed to the log, which may not be told of its registry's crates",
-			"allow it in zkp.toml: [registry.\""+it.said.Registry+"\"] logs")
+			"allow it in zkp.toml: [registry.\""+index+"\"] logs")
 		return nil
 	}
 	if err := r.submit(ctx, it, e, raw); err != nil {

@@ -109,6 +109,21 @@ func TestALogLearnsOnlyWhatItMay(t *testing.T) {
 	}
 }
 
+// TestARegistryToAllowIsNamedAsThePolicyNamesIt: with "sparse+", as Cargo.lock has it.
+func TestARegistryToAllowIsNamedAsThePolicyNamesIt(t *testing.T) {
+	w := newWorld(t)
+	w.one()
+	w.logged()
+	w.cfg.Submit = true
+	w.cfg.MayAsk = func(string) bool { return false }
+	w.packages[0].Source = "sparse+https://index.example/a/"
+	r, err := w.run(t.Context())
+	fatalIf(t, err)
+	if next := said(t, r, "a").Next; !strings.Contains(next, `[registry."sparse+https://index.example/a/"]`) {
+		t.Error(next)
+	}
+}
+
 func TestALogThatLiesOrRefusesIsNamed(t *testing.T) {
 	const path = "/v1/crates/"
 	refusal := `{"reason":"crate-refused","message":"no"}`
