@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"maps"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -143,6 +144,14 @@ func (p place) String() string {
 
 // public says that what comes from there came without credentials, from a host that all can reach.
 func (p place) public() bool { return p.dir == "" && !p.Own }
+
+// there refuses a directory that is not there: it is misspelled, and no other try finds it.
+func (p place) there() error {
+	if _, err := os.Stat(p.dir); errors.Is(err, fs.ErrNotExist) {
+		return &refusal{RepositoryGone, fmt.Errorf("the directory %s is not there; the mapping file names it", p.dir)}
+	}
+	return nil
+}
 
 // place returns where something is that the mapping names.
 func (m *Mapping) place(s string) place {

@@ -166,6 +166,9 @@ func (r *Runner) commits(ctx context.Context, it *item) (all [][20]byte, named b
 
 func (r *Runner) tags(ctx context.Context, at place) (map[string][20]byte, error) {
 	if at.dir != "" {
+		if err := at.there(); err != nil {
+			return nil, err
+		}
 		repo, err := git.Open(ctx, at.dir)
 		if err != nil {
 			return nil, err
@@ -202,7 +205,7 @@ func (r *Runner) visit(ctx context.Context, at place, ask func() error) error {
 // fetch returns the directory of a repository that has a commit.
 func (r *Runner) fetch(ctx context.Context, at place, commit [20]byte, later ...[20]byte) (string, error) {
 	if at.dir != "" {
-		return at.dir, nil
+		return at.dir, at.there()
 	}
 	one, err := r.clones.lock(ctx, at.URL)
 	if err != nil {

@@ -156,6 +156,19 @@ func TestEveryCauseIsTold(t *testing.T) {
 	}
 }
 
+// TestADirectoryThatIsNotThereIsNoReasonToTryAgain: the mapping file has a misspelled path.
+func TestADirectoryThatIsNotThereIsNoReasonToTryAgain(t *testing.T) {
+	w := newWorld(t)
+	w.mapping = "[repositories]\n\"https://git.example/a\" = \"../misspelled\"\n"
+	all := files("a", "1.0.0", "https://git.example/a")
+	w.crate("a", "1.0.0", all, info(strings.Repeat("12", 20), ""))
+	w.crate("b", "1.0.0", files("b", "1.0.0", "https://git.example/a"), "") // which tags would tell of
+	r, err := w.run(t.Context())
+	fatalIf(t, err)
+	w.want(r, "a", Refused, RepositoryGone, "misspelled is not there")
+	w.want(r, "b", Refused, RepositoryGone, "misspelled is not there")
+}
+
 // TestWhatIsKeptCountsOnlyIfItHolds changes entries on the disk between two runs.
 func TestWhatIsKeptCountsOnlyIfItHolds(t *testing.T) {
 	w := newWorld(t)
