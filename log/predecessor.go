@@ -95,6 +95,9 @@ func (p *Predecessor) load(ctx context.Context, begun *entry.Start, before *inde
 	from := p.log()
 	raw, err := from.Checkpoint(ctx)
 	if err != nil {
+		if _, missing := os.Stat(p.From); !p.Remote() && missing != nil {
+			err = missing // no server has answered anything
+		}
 		return nil, nil, fmt.Errorf("no checkpoint of it is there: %w", err)
 	}
 	note, err := from.Frozen(ctx)

@@ -127,7 +127,7 @@ func TestShardTwoWithAVersionOfShardOne(t *testing.T) {
 		}
 	}
 	w.cfg.Predecessors = []Predecessor{before}
-	w.wantNoOpen(nil, "no checkpoint of it is there")
+	w.wantNoOpen(nil, "no checkpoint of it is there: stat "+before.From+": no such file or directory")
 	fatalIf(t, os.Rename(aside, one.cfg.TreeDir))
 	w.closeLog(w.open())
 	if b := testlog.Must(os.ReadFile(file)); !bytes.Equal(b, good) {
