@@ -52,7 +52,7 @@ type Owned struct {
 func (o *Owned) Open(ctx context.Context, path string, create bool, args ...any) (*sql.DB, error) {
 	if _, err := os.Stat(path); create || o.Init == "" && errors.Is(err, fs.ErrNotExist) {
 		if err := durable.WriteNew(path, nil, 0o600); errors.Is(err, fs.ErrExist) && create {
-			return nil, fmt.Errorf("the database %s already exists and is left alone: %w", path, err)
+			return nil, fmt.Errorf("the database %s already exists and is left alone: %w", path, fs.ErrExist)
 		} else if err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, fmt.Errorf("creating the database: %w", err)
 		}
