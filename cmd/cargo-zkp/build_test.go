@@ -375,6 +375,11 @@ func TestCratesOfOtherRegistriesAreCheckedToo(t *testing.T) {
 	d.wants(int(outcome.Refused), []string{"has no entry for hello-proof 0.1.0"}, "build") // but of the default registry
 	d.logFor(other.Index, raw, "hello-proof", "0.1.0", commit)
 	d.wants(0, nil, "build")
+	// NAME@VERSION is one of the default registry, so it is no advice.
+	d.zkp(outcome.Refused, []string{"check it with \"cargo zkp verify -v -p hello-proof\"\n"}, "show", "hello-proof", "--trust", d.log.File,
+		"--development")
+	d.zkp(outcome.OK, []string{"Verified hello-proof v0.1.0"}, "verify", "-v", "-p", "hello-proof", "--trust", d.log.File,
+		"--development")
 	dir = d.project("leaf = { version = \"1\", registry = \"other\", verification = \"zkp\" }\n")
 	put(t, filepath.Join(dir, "zkp.toml"), of+"logs = [\"depot.example/log\"]\n")
 	d.wants(int(outcome.Refused), []string{"leaf v1.0.0"}, "build")

@@ -130,7 +130,7 @@ func wanted(spec string, ws *cargo.Workspace, p *policy.Policy) (name string, ve
 	}
 	if len(versions) == 0 && private != "" {
 		return "", nil, outcome.Refusef("%s is of the registry %s, whose crates not every log may know of\n"+
-			"check it with \"cargo zkp verify -p %s\"; to ask all logs, say %s@VERSION", name, private, name, name)
+			"check it with \"cargo zkp verify -v -p %s\"", name, private, name)
 	}
 	if len(versions) == 0 {
 		return "", nil, outcome.Usagef("%s has no package %s from a registry; say %s@VERSION", shorten(ws.LockPath),
