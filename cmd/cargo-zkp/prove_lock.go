@@ -280,7 +280,7 @@ func tellDecided(sh *shell, c backlog.Crate, s backlog.Status) {
 	case c.Outcome == backlog.Refused:
 		sh.Status("Refused", "%s: %s\n%s", name, c.Cause.Sentence(), indented(c.Detail))
 	case c.Outcome == backlog.Failed:
-		sh.Status("Failed", "%s: %s", name, indented(c.Detail))
+		sh.Status("Failed", "%s:\n%s", name, indented(c.Detail))
 	}
 }
 
@@ -396,6 +396,10 @@ func writeReport(w io.Writer, r *backlog.Report, whole bool) {
 		line("cannot be proven, "+cause.Sentence(), func(c backlog.Crate) bool { return c.Cause == cause })
 	}
 	line("could not be tried", is(backlog.Failed))
+	if i := slices.IndexFunc(r.Crates, is(backlog.Failed)); i >= 0 && !whole { // else each has been told
+		why, _, _ := strings.Cut(r.Crates[i].Detail, "\n")
+		fmt.Fprintf(w, "      %s: %s\n", r.Crates[i].Name, visible(why))
+	}
 	line("left", is(backlog.Left))
 	for _, text := range r.Steps() {
 		fmt.Fprintf(w, "  next: %s\n", text)

@@ -87,6 +87,20 @@ func TestTheReportOfProveLock(t *testing.T) {
 	}
 }
 
+// TestWhatCouldNotBeTriedIsSaidWithAReason: of one crate; -v tells of each.
+func TestWhatCouldNotBeTriedIsSaidWithAReason(t *testing.T) {
+	r := &backlog.Report{}
+	for _, name := range []string{"aa", "bb"} {
+		r.Crates = append(r.Crates, backlog.Crate{Name: name, Version: "1.0.0", Outcome: backlog.Failed,
+			Detail: "git.example does not answer\x1b\nfor long", Next: "run the same command again"})
+	}
+	var out bytes.Buffer
+	writeReport(&out, r, false)
+	if want := "could not be tried: aa 1.0.0, bb 1.0.0\n      aa: git.example does not answer\\x1b\n  next: "; !strings.Contains(out.String(), want) {
+		t.Errorf("%s", &out)
+	}
+}
+
 // TestAPublishedCrateLeavesAPackageClean: what is proven for others does not stop the next publish.
 func TestAPublishedCrateLeavesAPackageClean(t *testing.T) {
 	t.Setenv("CARGO_HOME", t.TempDir())
