@@ -105,7 +105,8 @@ func TestFromALockFileToAGreenBuild(t *testing.T) {
 	d.wants(7, []string{"Excepted 4 crates until " + soon + ": leaf00 v1.0.0, leaf01 v1.1.0, leaf02 v1.0.0 and 1 more", "it ran"}, "run")
 	put(t, "zkp-exceptions.toml", strings.Replace(string(edited), "2999-01-31", "2020-01-31", 1))
 	grouped := d.zkp(outcome.Refused, []string{"4 crates: no log that is trusted has an entry for this version (not-logged)",
-		"leaf00 v1.0.0, leaf01 v1.1.0, leaf02 v1.0.0, leaf03 v1.0.0", "4 names no repository", "4 crates are not what the policy asks for"}, "verify")
+		"leaf00 v1.0.0, leaf01 v1.1.0, leaf02 v1.0.0, leaf03 v1.0.0", "exceptions for 4 of them ended, the last on 2020-01-31",
+		"cargo zkp init --from-lock --force excepts the rest", "4 names no repository", "4 crates are not what the policy asks for"}, "verify")
 	if strings.Count(grouped, "cargo zkp prove --lock --submit --log "+d.log.URL+"\n") != 1 {
 		t.Errorf("the remedy is not told once:\n%s", grouped)
 	}

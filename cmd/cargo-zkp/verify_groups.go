@@ -145,14 +145,38 @@ func (k *lockCheck) groups(sh *shell, bad []*verdict.Verdict) {
 		if causes := causesOf(g.all); g.reason == "not-logged" {
 			text += "\n" + causes
 		}
+		text += ended(g.all)
 		sh.complain(text + "\n" + g.remedy(k.Policy))
 	}
+}
+
+// ended says how many of some crates were excepted, and are no more.
+func ended(all []*verdict.Verdict) string {
+	n, last := 0, policy.Date{}
+	for _, v := range all {
+		for i, x := range v.Demand.Expired {
+			if i == 0 {
+				n++
+			}
+			if last.Before(x.Expires) {
+				last = x.Expires
+			}
+		}
+	}
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("\nexceptions for %d of them ended, the last on %s", n, last)
 }
 
 // remedy says once what can be done.
 func (g failing) remedy(p *policy.Policy) string {
 	if g.reason == "not-logged" {
-		return proveLock(p) + "\nproves what can be; cargo zkp init --from-lock excepts the rest"
+		force := ""
+		if p.ExceptionsPath != "" { // which is there, and is not written over without
+			force = " --force"
+		}
+		return proveLock(p) + "\nproves what can be; cargo zkp init --from-lock" + force + " excepts the rest"
 	}
 	first, _, _ := strings.Cut(verdict.Explain(g.all[0].Err).Remedy, ". ")
 	return clip(cmp.Or(first, "-v tells more of each"), columns-indent)
