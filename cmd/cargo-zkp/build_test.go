@@ -371,6 +371,10 @@ func TestCratesOfOtherRegistriesAreCheckedToo(t *testing.T) {
 		"logs = [\"depot.example/log\"]"}, "build")
 	put(t, filepath.Join(dir, "zkp.toml"), of)
 	d.wants(int(outcome.Refused), []string{"about whose crates the policy lets no log be asked"}, "build")
+	put(t, filepath.Join(dir, "zkp.toml"), "version = 1\n[[exception]]\ncrate = \"hello-proof\"\nregistry = \"sparse+"+other.Index+
+		"\"\nreason = \"r\"\nexpires = \"2999-01-31\"\n")
+	d.zkp(outcome.OK, []string{"1 exception of what the policy lets no log be asked about", "logs = [...]"}, "suggest", "--trust", d.log.File,
+		"--development")
 	put(t, filepath.Join(dir, "zkp.toml"), of+"logs = [\"depot.example/log\"]\n")
 	d.wants(int(outcome.Refused), []string{"has no entry for hello-proof 0.1.0"}, "build") // but of the default registry
 	d.logFor(other.Index, raw, "hello-proof", "0.1.0", commit)
