@@ -53,8 +53,8 @@ var advices = []struct{ what, text, do string }{
 	{"updated", "about versions that Cargo.lock has no more: others are not excepted", "run cargo zkp prune"},
 	{"proven", "of what was proven here, and is not logged", ""}, // what proveLock says
 	{"provable", "of what could be proven from what it names", ""},
-	{"registry", "of what the policy lets no log be asked about", "if a log may hear of that registry's crates, name it in " +
-		"zkp.toml: logs = [...] under [registry.\"INDEX\"]"},
+	{"registry", "of what the policy lets no log be asked about", "if a log may hear of that registry's crates, name it " +
+		"in zkp.toml: logs = [...] under [registry.\"INDEX\"]"},
 	{"unprovable", "of what cannot be proven as it is", "ask its author for a release from a clean commit, or depend " +
 		"on another version"},
 	{"unknown", "of what could not be looked at", "try again when the log answers"},
