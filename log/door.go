@@ -37,7 +37,7 @@ type Door struct {
 	LeastSpeed  int64           `toml:"least_speed"`  // bytes per second of an upload, on average; 0: 8192
 	UploadGrace config.Duration `toml:"upload_grace"` // time that an upload has beside; 0: 20 s
 	SpoolBytes  int64           `toml:"spool_bytes"`  // of all uploads that are not checked yet; 0: 1 GiB
-	SpoolMemory int64           `toml:"spool_memory"` // of these, kept in memory; 0: 64 MiB
+	SpoolMemory int64           `toml:"spool_memory"` // of these, kept in memory; 0: 128 MiB
 
 	AccessLog string `toml:"access_log"` // what is logged: submissions, all or off; "": submissions
 }
@@ -65,7 +65,7 @@ func (d *Door) complete() error {
 	setDefault(&d.LeastSpeed, 8<<10)
 	setDefault(&d.UploadGrace.Duration, 20*time.Second)
 	setDefault(&d.SpoolBytes, 1<<30)
-	setDefault(&d.SpoolMemory, 64<<20)
+	setDefault(&d.SpoolMemory, 128<<20)
 	setDefault(&d.AccessLog, AccessSubmissions)
 	switch {
 	case min(d.Connections, d.SubmissionsPerMinute, d.SubmissionsBurst) < 0,
