@@ -35,11 +35,17 @@ func TestALogEnds(t *testing.T) {
 		err := run(t.Context(), append([]string{"freeze", "-config", config}, args...), &out, io.Discard)
 		return out.String(), err
 	}
-	if _, err := freeze(); err == nil || !strings.Contains(err.Error(), "in use by another log server") {
+	for _, successor := range [][]string{nil, {"-successor", ""}} {
+		_, err := freeze(successor...)
+		if outcome.Of(err) != outcome.Usage || !strings.Contains(err.Error(), "a frozen log stays frozen") {
+			t.Errorf("%q: %v", successor, err)
+		}
+	}
+	if _, err := freeze("-successor", "none"); err == nil || !strings.Contains(err.Error(), "in use by another log server") {
 		t.Errorf("frozen while it is served: %v", err)
 	}
 	p.stop()
-	if _, err := freeze("-url", "https://x.example"); outcome.Exit("logd", usage, err, io.Discard) != 2 {
+	if _, err := freeze("-successor", "none", "-url", "https://x.example"); outcome.Of(err) != outcome.Usage {
 		t.Errorf("a successor without a key: %v", err)
 	}
 	text, err := freeze("-successor", next, "-url", "https://log.test/2027", "-reason", "The year is over.")
@@ -113,7 +119,8 @@ func TestAShardGoesOnForAnother(t *testing.T) {
 	table := fmt.Sprintf("\n[[predecessor]]\norigin = %q\ntrust = %q\nfrom = %q\n", origin,
 		filepath.Join(one.dir, "trust.policy"), filepath.Join(one.dir, "tree"))
 	two.wantNoStart(programs+table, "it has not ended")
-	fatalIf(t, run(t.Context(), []string{"freeze", "-config", filepath.Join(one.dir, "logd.toml")}, io.Discard, io.Discard))
+	end := []string{"freeze", "-config", filepath.Join(one.dir, "logd.toml"), "-successor", "none"}
+	fatalIf(t, run(t.Context(), end, io.Discard, io.Discard))
 
 	raw2, e, err := f.Crate("alpha", "1.0.0", "// another")
 	fatalIf(t, err)

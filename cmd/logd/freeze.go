@@ -20,14 +20,20 @@ func freeze(ctx context.Context, args []string, stdout, stderr io.Writer, accept
 	fs := flag.NewFlagSet("freeze", flag.ContinueOnError)
 	file := fs.String("config", "", "settings `FILE`")
 	var s log.Successor
-	fs.StringVar(&s.VKey, "successor", "", "`VKEY` of the log that goes on")
+	fs.StringVar(&s.VKey, "successor", "", "`VKEY` of the log that goes on, or none")
 	fs.StringVar(&s.URL, "url", "", "`URL` of the log that goes on")
 	fs.StringVar(&s.Reason, "reason", "", "`TEXT` that says why, a sentence of at most 200 bytes")
 	if err := daemon.Parse(fs, args, "config"); err != nil {
 		return err
 	}
-	if s.URL != "" && s.VKey == "" {
-		return outcome.Usagef("freeze: -url needs -successor: readers trust keys, not addresses")
+	switch s.VKey {
+	case "":
+		return outcome.Usagef("freeze needs -successor VKEY, the key of the log that goes on, or -successor none: " +
+			"a frozen log stays frozen, and cannot name a successor later")
+	case "none":
+		if s.VKey = ""; s.URL != "" {
+			return outcome.Usagef("freeze: -url needs the VKEY of -successor: readers trust keys, not addresses")
+		}
 	}
 	_, cfg, err := open(*file, false, stderr, accepted)
 	if err != nil {

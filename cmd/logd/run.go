@@ -24,8 +24,8 @@ const usage = `logd is the server of a transparent log of crate proofs.
 	logd check -config FILE [-read-only] [-json]
 	                                       look at all that serve would, and change nothing
 	logd fsck -config FILE [-repair]       compare all that is on the disk; with -repair the log must be stopped
-	logd freeze -config FILE [-successor VKEY [-url URL]] [-reason TEXT]
-	                                       end the log for good: sign that nothing follows, and who follows
+	logd freeze -config FILE -successor VKEY|none [-url URL] [-reason TEXT]
+	                                       end the log for good: sign that nothing follows, and which log goes on
 	logd export -config FILE -out DIR      write the log as files that any web server can serve
 	logd openings delete -config FILE -claim IDENTITY
 	                                       delete the opening of a claim; the log may be running
