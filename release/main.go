@@ -46,7 +46,7 @@ var all = []string{"linux/amd64", "linux/arm64", "darwin/amd64", "darwin/arm64",
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	os.Exit(outcome.Exit("release", "", run(ctx, os.Args[1:]), os.Stderr))
+	os.Exit(outcome.Exit("release", run(ctx, os.Args[1:]), os.Stderr))
 }
 
 func run(ctx context.Context, args []string) error {

@@ -17,7 +17,7 @@ import (
 // runs runs the command and returns its exit code and all that it printed.
 func runs(args ...string) (int, string) {
 	var out bytes.Buffer
-	code := outcome.Exit("ceremony", usage, run(context.Background(), args, &out, &out), &out)
+	code := outcome.Exit("ceremony", run(context.Background(), args, &out, &out), &out)
 	return code, out.String()
 }
 

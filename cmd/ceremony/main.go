@@ -8,4 +8,4 @@ package main
 
 import "cratelog/internal/daemon"
 
-func main() { daemon.Main("ceremony", usage, run) }
+func main() { daemon.Main("ceremony", run) }

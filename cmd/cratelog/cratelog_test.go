@@ -25,7 +25,7 @@ func cratelog(t *testing.T, args ...string) (stdout, stderr string, code outcome
 	t.Helper()
 	var out, errs bytes.Buffer
 	err := run(t.Context(), args, &out, &errs)
-	outcome.Exit("cratelog", "", err, &errs)
+	outcome.Exit("cratelog", err, &errs)
 	return out.String(), errs.String(), outcome.Of(err)
 }
 

@@ -28,7 +28,7 @@ beside this one, or on PATH. What readers use is cargo zkp.
 Exit status: 0 all is well; 1 a trust file is refused; 2 the command line is wrong; 3 it failed, or a program ended.
 `
 
-func main() { daemon.Main("cratelog", usage, run) }
+func main() { daemon.Main("cratelog", run) }
 
 var verbs = map[string]daemon.Verb{"init": initialize, "run": runAll, "trust": trust}
 

@@ -38,7 +38,7 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	os.Exit(outcome.Exit("demo", "", demo(ctx, *check, *session, os.Stdout), os.Stderr))
+	os.Exit(outcome.Exit("demo", demo(ctx, *check, *session, os.Stdout), os.Stderr))
 }
 
 func demo(ctx context.Context, check bool, session string, stdout io.Writer) (err error) {

@@ -45,5 +45,5 @@ func TestFsckSaysWhatIsWrongByItsExit(t *testing.T) {
 	s.fsck(outcome.OK, "all is in order: 4 entries")
 
 	out, err := logd("fsck")
-	wantExit(t, err, out, 2, "logd fsck -config FILE")
+	wantExit(t, err, out, 2, "\"logd help fsck\"")
 }

@@ -55,7 +55,7 @@ func TestMain(m *testing.M) {
 	} else {
 		err = run(ctx, os.Args[2:], os.Stdout, os.Stderr)
 	}
-	os.Exit(outcome.Exit("logd", usage, err, os.Stderr))
+	os.Exit(outcome.Exit("logd", err, os.Stderr))
 }
 
 // testProofs accepts exactly one proof for each claim.
@@ -385,7 +385,10 @@ func TestTheRealProgram(t *testing.T) {
 	t.Run("usage", func(t *testing.T) {
 		for _, args := range [][]string{{}, {"sing"}, {"serve"}, {"serve", "-x"}, {"serve", "-config", "x", "y"}, {"keygen", "-origin", "a b", "-out", "x"}, {"vkey"}} {
 			out, err := logd(args...)
-			wantExit(t, err, out, 2, "logd keygen -origin")
+			wantExit(t, err, out, 2, "\n\"logd help")
+			if strings.Count(out, "\n") != 2 {
+				t.Errorf("not a sentence and where help is:\n%s", out)
+			}
 		}
 		if out, err := logd("help"); err != nil || !strings.HasPrefix(out, "logd is the server") {
 			t.Errorf("%v %s", err, out)
@@ -515,7 +518,7 @@ func TestOpeningsAreDeletedByCommand(t *testing.T) {
 	file := filepath.Join(s.dir, "logd.toml")
 	for _, args := range [][]string{{"openings"}, {"openings", "list"}, {"openings", "delete", "-config", file}, {"openings", "delete", "-config", file, "-claim", "ab"}} {
 		out, err := logd(args...)
-		wantExit(t, err, out, 2, "logd openings delete -config")
+		wantExit(t, err, out, 2, "\"logd help openings\"")
 	}
 	out, err := logd("openings", "delete", "-config", file, "-claim", strings.Repeat("ab", 32))
 	wantExit(t, err, out, 3, "holds no opening of the claim abab")

@@ -4,4 +4,4 @@ package main
 
 import "cratelog/internal/daemon"
 
-func main() { daemon.Main("logd", usage, run) }
+func main() { daemon.Main("logd", run) }

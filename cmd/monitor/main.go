@@ -47,7 +47,7 @@ check: a check failed, verify-evidence: it does not hold, query: there is no suc
 wrong; 3 something could not be read or reached, or once: an operational finding stands.
 `
 
-func main() { daemon.Main("monitor", usage, run) }
+func main() { daemon.Main("monitor", run) }
 
 var verbs = map[string]daemon.Verb{
 	"init":            initialize,

@@ -22,7 +22,7 @@ const vectors = "../../evidence/testdata"
 func command(t testing.TB, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	code = outcome.Exit("monitor", usage, run(t.Context(), args, &out, &errs), &errs)
+	code = outcome.Exit("monitor", run(t.Context(), args, &out, &errs), &errs)
 	return code, out.String(), errs.String()
 }
 

@@ -4,4 +4,4 @@ package main
 
 import "cratelog/internal/daemon"
 
-func main() { daemon.Main("witness", usage, run) }
+func main() { daemon.Main("witness", run) }

@@ -185,7 +185,7 @@ func TestASecondWitnessOnOneDatabaseIsRefused(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	err := run(ctx, []string{"serve", "-config", settings}, io.Discard, io.Discard)
-	if code := outcome.Exit("witness", usage, err, &stderr); code != 3 || !strings.Contains(stderr.String(), "another process has the database") {
+	if code := outcome.Exit("witness", err, &stderr); code != 3 || !strings.Contains(stderr.String(), "another process has the database") {
 		t.Errorf("a second witness: exit %d, %s", code, &stderr)
 	}
 	if err := run(ctx, []string{"evidence", "-config", settings}, io.Discard, io.Discard); err != nil {
@@ -269,7 +269,7 @@ func TestCheckSaysWhatServeWouldRefuse(t *testing.T) {
 		fatal(t, os.WriteFile(path, []byte(test.text), 0o644))
 		var out, stderr bytes.Buffer
 		before := testlog.Must(os.ReadDir(dir))
-		code := outcome.Exit("witness", usage, run(t.Context(), []string{"check", "-config", path}, &out, io.Discard), &stderr)
+		code := outcome.Exit("witness", run(t.Context(), []string{"check", "-config", path}, &out, io.Discard), &stderr)
 		if code != test.code || !strings.Contains(out.String(), test.want) {
 			t.Errorf("exit %d\n%s%s\nwanted %d and %q", code, &out, &stderr, test.code, test.want)
 		}

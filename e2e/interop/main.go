@@ -23,23 +23,18 @@ import (
 	"cratelog/internal/testlog"
 )
 
-const usage = `interop builds others' programs and runs them with ours.
-
-	go run ./e2e/interop -o DIR
-`
-
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := interop(ctx)
 	stop()
-	os.Exit(outcome.Exit("interop", usage, err, os.Stderr))
+	os.Exit(outcome.Exit("interop", err, os.Stderr))
 }
 
 func interop(ctx context.Context) error {
 	fs := flag.NewFlagSet("interop", flag.ContinueOnError)
 	out := fs.String("o", "", "`DIR` for what is built, outside of the repository")
 	if err := fs.Parse(os.Args[1:]); err != nil || *out == "" || fs.NArg() > 0 {
-		return outcome.Usagef("interop needs -o DIR")
+		return outcome.Usagef("it needs a directory: go run ./e2e/interop -o DIR")
 	}
 	dir, err := filepath.Abs(*out)
 	if err != nil {

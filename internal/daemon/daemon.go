@@ -32,7 +32,7 @@ type Verb func(ctx context.Context, args []string, stdout, stderr io.Writer) err
 
 // Main is a whole program: it ends with the exit code of what run returns. ctx ends with
 // SIGINT or SIGTERM. Each program knows --version.
-func Main(program, usage string, run Verb) {
+func Main(program string, run Verb) {
 	if version.Asked(os.Args[1:]) {
 		fmt.Println(version.Line(program))
 		return
@@ -40,14 +40,15 @@ func Main(program, usage string, run Verb) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
-	os.Exit(outcome.Exit(program, usage, err, os.Stderr))
+	os.Exit(outcome.Exit(program, err, os.Stderr))
 }
 
 // Run does the verb that args begin with. Each program knows help, and help of each verb: its part of
-// the usage, and its flags.
+// the usage, and its flags. A mistake is said in a sentence, with where help is.
 func Run(ctx context.Context, usage string, verbs map[string]Verb, args []string, stdout, stderr io.Writer) error {
+	program, _, _ := strings.Cut(usage, " ")
 	if len(args) == 0 {
-		return outcome.Usagef("no command is given")
+		return outcome.Usagef("no command is given\n\"%s help\" lists them", program)
 	}
 	if IsHelp(args[0]) || args[0] == "help" {
 		if len(args) == 1 {
@@ -58,13 +59,16 @@ func Run(ctx context.Context, usage string, verbs map[string]Verb, args []string
 	}
 	verb := verbs[args[0]]
 	if verb == nil {
-		return outcome.Usagef("there is no command %q", args[0])
+		return outcome.Usagef("there is no command %q\n\"%s help\" lists them", args[0], program)
 	}
 	err := verb(ctx, args[1:], stdout, stderr)
 	if errors.Is(err, flag.ErrHelp) {
 		if err := explain(stdout, usage, args[0], err); err != nil {
 			return err
 		}
+	}
+	if outcome.Of(err) == outcome.Usage {
+		return outcome.Usagef("%w\n\"%s help %s\" tells how to call it", err, program, args[0])
 	}
 	return err
 }
@@ -106,7 +110,7 @@ func explain(w io.Writer, usage, verb string, why error) error {
 // ParseBetween parses the flags of a command, which may stand before, between and after its
 // arguments. It returns those.
 func ParseBetween(fs *flag.FlagSet, args []string) ([]string, error) {
-	fs.SetOutput(io.Discard) // outcome.Exit prints the error with the usage
+	fs.SetOutput(io.Discard) // outcome.Exit prints the error
 	var others []string
 	for {
 		if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {

@@ -40,9 +40,14 @@ func TestEachVerbHasItsHelp(t *testing.T) {
 			t.Errorf("%s: %v, printed %q, wanted %q", line, err, out.String(), want)
 		}
 	}
-	for _, line := range []string{"", "help three", "one", "one -file x y"} {
-		if err := Run(t.Context(), usage, verbs, strings.Fields(line), io.Discard, io.Discard); outcome.Of(err) != outcome.Usage {
-			t.Errorf("%q: %v", line, err)
+	for line, want := range map[string]string{
+		"": "no command is given\n\"p help\" lists them", "help three": "there is no command \"three\"\n\"p help\" lists them",
+		"one": "one needs -file\n\"p help one\" tells how to call it", "one -file x y": "one takes no argument \"y\"\n\"p help one\" tells how to call it",
+		"one -x": "flag provided but not defined: -x\n\"p help one\" tells how to call it",
+	} {
+		err := Run(t.Context(), usage, verbs, strings.Fields(line), io.Discard, io.Discard)
+		if outcome.Of(err) != outcome.Usage || err.Error() != want {
+			t.Errorf("%q: %v, wanted %q", line, err, want)
 		}
 	}
 }

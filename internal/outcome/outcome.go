@@ -65,15 +65,10 @@ func Of(err error) Code {
 	return Unchecked
 }
 
-// Exit prints the error that ended a program, after a mistake below its usage, where it does not
-// scroll away, and returns the exit code.
-func Exit(program, usage string, err error, stderr io.Writer) int {
+// Exit prints the error that ended a program, and returns the exit code.
+func Exit(program string, err error, stderr io.Writer) int {
 	code := Of(err)
-	switch code {
-	case OK:
-	case Usage:
-		fmt.Fprintf(stderr, "%s\n%s: %v\n", usage, program, err)
-	default:
+	if code != OK {
 		fmt.Fprintf(stderr, "%s: %v\n", program, err)
 	}
 	return int(code)

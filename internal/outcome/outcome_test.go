@@ -29,15 +29,15 @@ func TestEachErrorHasItsExitCode(t *testing.T) {
 	}
 }
 
-func TestExitPrintsTheUsageAfterAMistakeOnly(t *testing.T) {
+func TestExitPrintsTheErrorAlone(t *testing.T) {
 	for err, want := range map[error]string{
 		nil:                      "",
-		Usagef("no such verb"):   "USAGE\n\np: no such verb\n",
+		Usagef("no such verb"):   "p: no such verb\n",
 		Refusef("it is another"): "p: it is another\n",
 		errors.New("no disk"):    "p: no disk\n",
 	} {
 		var b strings.Builder
-		if code := Exit("p", "USAGE\n", err, &b); code != int(Of(err)) || b.String() != want {
+		if code := Exit("p", err, &b); code != int(Of(err)) || b.String() != want {
 			t.Errorf("%v: exit code %d, printed %q", err, code, b.String())
 		}
 	}

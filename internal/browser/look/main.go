@@ -27,7 +27,7 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	os.Exit(outcome.Exit("look", "", look(ctx, *dir, flag.Args(), os.Stdout), os.Stderr))
+	os.Exit(outcome.Exit("look", look(ctx, *dir, flag.Args(), os.Stdout), os.Stderr))
 }
 
 // odd is what no name of a file should have.

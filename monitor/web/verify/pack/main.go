@@ -29,7 +29,7 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	os.Exit(outcome.Exit("pack", "", pack(ctx, *out, os.Stdout), os.Stderr))
+	os.Exit(outcome.Exit("pack", pack(ctx, *out, os.Stdout), os.Stderr))
 }
 
 const (
