@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // Code is an exit code.
@@ -65,11 +66,13 @@ func Of(err error) Code {
 	return Unchecked
 }
 
-// Exit prints the error that ended a program, and returns the exit code.
+// Exit prints the error that ended a program, and returns the exit code. Where the error begins with
+// the package of the program, which is its name, but log of logd, the program's name stands for it.
 func Exit(program string, err error, stderr io.Writer) int {
 	code := Of(err)
 	if code != OK {
-		fmt.Fprintf(stderr, "%s: %v\n", program, err)
+		text := strings.TrimPrefix(err.Error(), strings.TrimSuffix(program, "d")+": ")
+		fmt.Fprintf(stderr, "%s: %s\n", program, text)
 	}
 	return int(code)
 }

@@ -42,3 +42,18 @@ func TestExitPrintsTheErrorAlone(t *testing.T) {
 		}
 	}
 }
+
+func TestExitNamesTheProgramOnce(t *testing.T) {
+	for _, c := range []struct{ program, err, want string }{
+		{"witness", "witness: no signing key is configured", "witness: no signing key is configured\n"},
+		{"monitor", "monitor: log \"x\": no", "monitor: log \"x\": no\n"},
+		{"logd", "log: the directory is in use", "logd: the directory is in use\n"},
+		{"logd", "index: log: no", "logd: index: log: no\n"},
+		{"witness", "log: no", "witness: log: no\n"},
+	} {
+		var b strings.Builder
+		if Exit(c.program, errors.New(c.err), &b); b.String() != c.want {
+			t.Errorf("%s, %q: printed %q, wanted %q", c.program, c.err, b.String(), c.want)
+		}
+	}
+}
