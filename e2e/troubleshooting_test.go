@@ -184,6 +184,7 @@ var saidElsewhere = map[string][2]string{
 		"TestTheLogsKeysChangeOneAfterTheOther"},
 	"is encrypted (...), and no ... is given":                     {"cmd/logd/keys_test.go", "TestALogSignsWithKeysOfEveryKind"},
 	"has a checkpoint of ... entries, signed with this log's key": {"log/ask_test.go", "TestALogOfASnapshotSignsNothing"},
+	"end what listens there, or choose another address: ...":      {"cmd/logd/logd_test.go", "TestTheRealProgram"},
 	"the index is damaged":                                        {"log/derive_test.go", "TestARottenIndexIsRepairedBeforeAnythingIsAdmitted"},
 	"or it was changed":                                           {"log/guard_test.go", "TestAnotherLogsTreeIsRefused"},
 	"the tree contradicts itself":                                 {"log/fsck_test.go", "TestFsckFindsWhatAdmissionMustHaveStopped"},

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"cratelog/config"
+	"cratelog/internal/daemon"
 	"cratelog/internal/web"
 	"cratelog/log"
 	"cratelog/log/storage"
@@ -107,11 +108,11 @@ type peerServer struct {
 }
 
 // listenPeers takes the address for other processes, if there is one.
-func listenPeers(s settings, cfg log.Config) (*peerServer, error) {
+func listenPeers(file string, s settings, cfg log.Config) (*peerServer, error) {
 	if s.Cluster.PeersListen == "" || cfg.ReadOnly {
 		return nil, nil
 	}
-	l, err := net.Listen("tcp", s.Cluster.PeersListen)
+	l, err := daemon.Listen(s.Cluster.PeersListen, "peers_listen", file)
 	if err != nil {
 		return nil, err
 	}

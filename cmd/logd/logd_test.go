@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -396,6 +397,16 @@ func TestTheRealProgram(t *testing.T) {
 	})
 	t.Run("development keys are refused", func(t *testing.T) { s.wantNoStart("", "set development = true") })
 	t.Run("unknown setting", func(t *testing.T) { s.wantNoStart("develpoment = true\n", "develpoment") })
+	t.Run("an address that is taken", func(t *testing.T) {
+		taken := testlog.Must(net.Listen("tcp", "127.0.0.1:0"))
+		defer taken.Close()
+		path := filepath.Join(s.dir, "taken.toml")
+		s.settings("development = true\n")
+		text := testlog.Must(os.ReadFile(filepath.Join(s.dir, "logd.toml")))
+		s.write("taken.toml", bytes.Replace(text, []byte("127.0.0.1:0"), []byte(taken.Addr().String()), 1))
+		out, err := logd("serve", "-config", path)
+		wantExit(t, err, out, 3, "end what listens there, or choose another address: the setting \"listen\" of "+path)
+	})
 	t.Run("programs of one's own", func(t *testing.T) {
 		s.programs()
 		for settings, want := range map[string]string{

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -47,11 +46,11 @@ func serve(ctx context.Context, args []string, stderr io.Writer, accepted progra
 		return err
 	}
 	// The address first: a mistake in it is found before anything is written.
-	listener, err := net.Listen("tcp", s.Listen)
+	listener, err := daemon.Listen(s.Listen, "listen", *file)
 	if err != nil {
 		return err
 	}
-	peers, err := listenPeers(s, cfg)
+	peers, err := listenPeers(*file, s, cfg)
 	if err != nil {
 		listener.Close()
 		return err

@@ -176,7 +176,7 @@ func runMonitor(ctx context.Context, args []string, _, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", o.site.Listen)
+	listener, err := daemon.Listen(site.Listen, "listen", site.path)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -135,6 +136,10 @@ func TestMistakesInTheSettingsAreNamed(t *testing.T) {
 			t.Errorf("%s: %q", name, out)
 		}
 	}
+	taken := testlog.Must(net.Listen("tcp", "127.0.0.1:0"))
+	defer taken.Close()
+	fatalIf(t, os.WriteFile(x.file, bytes.Replace(good, []byte("127.0.0.1:0"), []byte(taken.Addr().String()), 1), 0o600))
+	ends(t, 3, "", "end what listens there, or choose another address: the setting \"listen\" of "+x.file, "run", "-config", x.file)
 	fatalIf(t, os.WriteFile(x.file, good, 0o600))
 	for _, args := range [][]string{{"once"}, {"once", "-config", x.file, "more"}, {"fly"}, {}, {"watch", "-config", x.file, "-crate", "a", "-path", "b"}, {"authorize", "-config", x.file, "-crate", "a"}} {
 		ends(t, 2, "", "", args...)

@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"reflect"
 	"slices"
@@ -37,7 +36,7 @@ func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 		return err
 	}
 	defer o.w.Close()
-	listener, err := net.Listen("tcp", o.settings.Listen)
+	listener, err := daemon.Listen(o.settings.Listen, "listen", o.path)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -289,11 +290,16 @@ func TestMistakesAreNamedAndGetTheirExitCode(t *testing.T) {
 	loose := filepath.Join(dir, "loose.pem")
 	fatal(t, config.GenerateKey(loose))
 	fatal(t, os.Chmod(loose, 0o644))
+	taken := testlog.Must(net.Listen("tcp", "127.0.0.1:0"))
+	defer taken.Close()
+	busy := spoilt("127.0.0.1:0", taken.Addr().String())
 	for _, test := range []struct {
 		args []string
 		code int
 		want string
 	}{
+		{[]string{"serve", "-config", busy}, 3, "address already in use: end what listens there, or choose another address: " +
+			"the setting \"listen\" of " + busy},
 		{nil, 2, "no command is given"},
 		{[]string{"server"}, 2, `there is no command "server"`},
 		{[]string{"serve"}, 2, "serve needs -config"},

@@ -242,6 +242,19 @@ func RemoveReady(path string) error {
 	return os.Remove(path)
 }
 
+// Listen listens on the address that a setting of a file names.
+func Listen(address, setting, file string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("%w: end what listens there, or choose another address: the setting %q of %s",
+			err, setting, file)
+	case err != nil:
+		return nil, fmt.Errorf("%w: the setting %q of %s names the address", err, setting, file)
+	}
+	return l, nil
+}
+
 // Serve serves until ctx ends, then lets requests under way finish until the
 // deadline. The server must have its timeouts set. The service manager is told when it begins, how
 // the program is, and when it stops.
