@@ -89,6 +89,7 @@ type witnessJSON struct {
 	Cosigned *time.Time `json:"cosigned"`
 	Seen     *time.Time `json:"seen"`    // when the monitor last had an answer of it
 	Problem  string     `json:"problem"` // what its last poll failed with, "" if it did not
+	Tried    *time.Time `json:"-"`       // when that poll was: what else is shown may be newer
 }
 
 // mirrorJSON is a further place of the same log, and what it last showed.
@@ -98,6 +99,7 @@ type mirrorJSON struct {
 	Lag     *uint64    `json:"lag"`
 	Seen    *time.Time `json:"seen"`
 	Problem string     `json:"problem"`
+	Tried   *time.Time `json:"-"`
 }
 
 // programJSON says what a proof is a proof of, and how far to trust its key.

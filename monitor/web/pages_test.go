@@ -669,7 +669,7 @@ func TestTheFrontPageNeverCallsTroubleCheating(t *testing.T) {
 	}
 	w.view(w.logs[0], 1, 60, "https://w1.example/0a does not answer: connection refused")
 	_, text := parseHTML(t, "/", s.must("/").body)
-	if !strings.Contains(text, "no checkpoint does not answer: connection refused") ||
+	if !strings.Contains(text, "no checkpoint does not answer: connection refused; asked 4 minutes ago") ||
 		strings.Contains(text, "w1.example/0a") {
 		t.Errorf("a witness that does not answer: %s", text)
 	}

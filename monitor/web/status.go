@@ -150,7 +150,7 @@ func mirrorViews(views []store.View, size uint64) []mirrorJSON {
 		if base, ok := strings.CutPrefix(view.Source, "mirror "); ok {
 			var w witnessJSON // a mirror has all of it but cosignatures
 			w.show(view, size)
-			out = append(out, mirrorJSON{base, w.Size, w.Lag, w.Seen, w.Problem})
+			out = append(out, mirrorJSON{base, w.Size, w.Lag, w.Seen, w.Problem, w.Tried})
 		}
 	}
 	return out
@@ -159,6 +159,7 @@ func mirrorViews(views []store.View, size uint64) []mirrorJSON {
 // show takes over what a witness's own endpoint showed.
 func (w *witnessJSON) show(view store.View, size uint64) {
 	w.Seen, w.Cosigned, w.Problem = timeOrNull(view.Seen), timeOrNull(view.Cosigned), view.Error
+	w.Tried = timeOrNull(view.Tried)
 	if view.Size >= 0 {
 		w.observe(uint64(view.Size), size)
 	}

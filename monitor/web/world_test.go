@@ -196,6 +196,7 @@ func (w *world) view(log store.Log, witness int, size int64, problem string) {
 	v := store.View{Log: log.ID, Source: fmt.Sprintf("witness w%d", witness), URL: "https://witness.example/", Size: size,
 		Cosigned: w.now.Add(-2 * time.Minute), Tried: w.now, Seen: w.now.Add(-time.Minute), Changed: w.now, Error: problem}
 	if problem != "" {
+		v.Tried = w.now.Add(-4 * time.Minute)
 		v.Seen, v.Cosigned, v.Failing = w.now.Add(-3*time.Hour), w.now.Add(-3*time.Hour), w.now.Add(-3*time.Hour)
 	}
 	fatalIf(w.t, w.store.PutView(w.t.Context(), v))
