@@ -50,7 +50,8 @@ func TestANameIsItsOwnersWhereTheLogAsksTheRegistry(t *testing.T) {
 	s.addLogURL()
 	const token = "token-of-the-end-to-end-test"
 	reg.SetToken(token, false)
-	policy := "version = 1\ntrust = [\"" + s.policy + "\"]\ndevelopment = true\nregistry-backed = [\"" + origin + "\"]\n"
+	policy := "version = 1\ntrust = [\"" + s.policy + "\"]\ndevelopment = true\nregistry-backed = [\"" + origin + "\"]\n" +
+		"[registry.\"sparse+" + reg.Index + "\"]\nlogs = [\"" + origin + "\"]\n"
 	in := func(lib string) (dir string, env []string) {
 		dir, env = workTree(t, reg, token, lib, s.log.url)
 		write(t, filepath.Join(dir, "zkp.toml"), policy)

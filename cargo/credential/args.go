@@ -36,7 +36,8 @@ Options:
   --registry-backed ORIGIN
                      log that takes only what the registry lists, beside those that the policy
                      names: the entry must be made and verified, the log answer; may be repeated
-  --log URL          log to ask, instead of those that the trust files name; may be repeated
+  --log URL          log to ask, instead of those that the trust files name, or, of another registry than
+                     cargo's default one, [registry."INDEX"] logs in zkp.toml; may be repeated
   --bundles DIR      where "cargo zkp publish" keeps bundles; default: target/zkp above here
   --next             leave the token to the provider before this one in the list
   -- PROVIDER ARGS   the provider that gives the token; default: cargo:token

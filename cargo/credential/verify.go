@@ -78,14 +78,13 @@ func refused(err error) error {
 // Query asks a log about a package for what the policy accepts.
 func (r *Reader) Query(pkg policy.Package) client.Query { return r.policy.QueryFor(pkg) }
 
-// Logs returns the addresses of the logs that the trust files name, but for those that the policy keeps from the
-// registry with an index, "" for cargo's default one: where it says nothing of that registry, of none.
+// Logs returns the addresses of the logs that the trust files name, if the policy lets them be told of the crates of
+// the registry with an index, "" for cargo's default one: of another, none of which it says nothing.
 func (r *Reader) Logs(index string) []string {
-	_, named := r.policy.Of(index)
 	var urls []string
 	for _, t := range r.policy.Trust {
 		for _, l := range t.Policy.Origins() {
-			if l.URL != "" && (!named || r.policy.MayAsk(index, l.Origin)) {
+			if l.URL != "" && r.policy.MayAsk(index, l.Origin) {
 				urls = append(urls, l.URL)
 			}
 		}
@@ -142,6 +141,10 @@ func (l *Logged) Check(ctx context.Context, u Upload) error {
 	if len(l.Logs) == 0 {
 		why = append(why, "no log was asked: the trust files name none by its URL that the policy lets be told of this "+
 			"registry's crates, and no --log does")
+		if reg, _ := l.Reader.policy.Of(u.Index); reg.Index != "" {
+			why = append(why, fmt.Sprintf("name one with --log URL behind cargo-zkp in cargo's configuration, or by its "+
+				"origin in [registry.%q] logs in zkp.toml", u.Index))
+		}
 	}
 	if len(l.Reader.policy.Backed) > 0 {
 		origin, err := l.ready(ctx, u, without)

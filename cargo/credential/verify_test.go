@@ -128,12 +128,17 @@ func TestALogThatThePolicyKeepsFromARegistryHearsOfNoneOfItsCrates(t *testing.T)
 		"sparse+https://registry.example.com/": {`"log.example/ours"`, []string{"ours"}},
 		"sparse+https://registry.example.com":  {`"log.example/ours"`, []string{"ours"}},
 		"sparse+https://REGISTRY.example.com/": {"", nil},
-		"sparse+https://other.example.com/":    {"", []string{"ours", "public"}}, // of which the policy says nothing
+		"sparse+https://other.example.com/":    {`"log.example/ours"`, nil}, // of this one the policy says nothing
+		"crates-io":                            {`"log.example/ours"`, nil}, // likewise
 	} {
 		clear(heard)
 		write(t, settings, "version = 1\ntrust = [\"public.policy\", \"ours.policy\"]\n[registry.\""+index+"\"]\nlogs = ["+
 			c.logs+"]\n")
-		says(t, ask(t, t.TempDir(), env(), request("get", "publish", list("--policy", settings)))[0], "is not known to be logged")
+		answer := ask(t, t.TempDir(), env(), request("get", "publish", list("--policy", settings)))[0]
+		says(t, answer, "is not known to be logged")
+		if c.heard == nil {
+			says(t, answer, "no log was asked", "--log URL", `[registry.\"sparse+https://registry.example.com/\"] logs in zkp.toml`)
+		}
 		if names := slices.Sorted(maps.Keys(heard)); !slices.Equal(names, c.heard) {
 			t.Errorf("%s: %q heard of it", index, names)
 		}

@@ -287,10 +287,13 @@ func TestAWorkspaceIsUploadedAndThenLogged(t *testing.T) {
 	}
 }
 
-// provider is cargo's credential provider, as the configuration names it, with options.
+// guarded is cargo's credential provider, as the configuration names it, with options.
 func (s *site) guarded(options ...string) string {
 	self, err := os.Executable()
 	fatalIf(s.t, err)
+	if !slices.Contains(options, "--log") {
+		options = append(slices.Clone(options), "--log", s.world.URL)
+	}
 	quoted := make([]string, 0, len(options)+5)
 	for _, w := range append([]string{self, "--trust", s.world.File, "--development", "--bundles", string(s.store())}, options...) {
 		quoted = append(quoted, fmt.Sprintf("%q", w))

@@ -125,12 +125,20 @@ func (r *run) findLog(members []*member) error {
 		r.log = &client.Log{URL: urls[0], UserAgent: r.UserAgent, OnWait: func(wait time.Duration) {
 			r.Report.Status("Waiting", "the log is busy; again in %v", wait)
 		}}
+		return nil
 	case len(urls) > 1:
 		return outcome.Usagef("which log is to hold the entries? Several are named: %s; choose one with --log URL",
 			strings.Join(urls, ", "))
-	case !r.DryRun:
-		return outcome.Usagef("which log is to hold the entries? Pass --log URL, or write log = \"URL\" under " +
-			"[package.metadata.zkp] or [workspace.metadata.zkp] in Cargo.toml")
+	case r.DryRun:
+		return nil
 	}
-	return nil
+	index := r.target.indexOf()
+	if reg, _ := r.policy.Of(index); reg.Index != "" {
+		return outcome.Usagef("which log is to hold the entries? What is logged is public, so no log counts for the "+
+			"registry %s only because a trust file names it: pass --log URL, or write log = \"URL\" under "+
+			"[package.metadata.zkp] or [workspace.metadata.zkp] in Cargo.toml, or logs = [\"ORIGIN\"] under "+
+			"[registry.%q] in zkp.toml, of a log whose URL a trust file has", r.target.name, index)
+	}
+	return outcome.Usagef("which log is to hold the entries? Pass --log URL, or write log = \"URL\" under " +
+		"[package.metadata.zkp] or [workspace.metadata.zkp] in Cargo.toml")
 }

@@ -79,7 +79,8 @@ type Config struct {
 	Token           string // for the registry; "" for what cargo's providers give
 
 	// Log is the log's URL; "" for the one that [package.metadata.zkp] or
-	// [workspace.metadata.zkp] names, or that the policy's trust files name.
+	// [workspace.metadata.zkp] names, or that the policy's trust files name
+	// and the policy lets be told of the registry's crates.
 	Log string
 
 	// Policy is where the publisher's own policy is; Root and Metadata are filled in.

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"cratelog/cargo/credential"
+	"cratelog/cargo/policy"
 	"cratelog/client"
 	"cratelog/internal/outcome"
 )
@@ -137,10 +138,14 @@ func TestMistakesOfTheCallerAreNamed(t *testing.T) {
 		edit func(*Config)
 		want string
 	}{
-		"unknown member":     {func(c *Config) { c.Selection.Packages = []string{"nobody"} }, `no member of the workspace at ` + s.dir + ` is named "nobody"`},
-		"exclude alone":      {func(c *Config) { c.Selection.Exclude = []string{"x"} }, "--exclude can only be used with --workspace"},
-		"two registries":     {func(c *Config) { c.Index = "sparse+https://registry.example.com/" }, "--registry or --index, not both"},
-		"no log":             {func(c *Config) { c.Log, c.Policy.Trust = "", nil }, "which log is to hold the entries?"},
+		"unknown member": {func(c *Config) { c.Selection.Packages = []string{"nobody"} }, `no member of the workspace at ` + s.dir + ` is named "nobody"`},
+		"exclude alone":  {func(c *Config) { c.Selection.Exclude = []string{"x"} }, "--exclude can only be used with --workspace"},
+		"two registries": {func(c *Config) { c.Index = "sparse+https://registry.example.com/" }, "--registry or --index, not both"},
+		"no log":         {func(c *Config) { c.Log, c.Policy.Trust = "", nil }, "which log is to hold the entries?"},
+		"a log that only a trust file names": {func(c *Config) { c.Log = "" }, "which log is to hold the entries? What is logged is public, " +
+			"so no log counts for the registry my only because a trust file names it: pass --log URL, or write log = \"URL\" under " +
+			"[package.metadata.zkp] or [workspace.metadata.zkp] in Cargo.toml, or logs = [\"ORIGIN\"] under [registry.\"sparse+" +
+			s.reg.Index + "\"] in zkp.toml, of a log whose URL a trust file has"},
 		"a trust file amiss": {func(c *Config) { c.Policy.Trust = []string{filepath.Join(s.dir, "gone")} }, "gone"},
 		"not allowed there":  {func(c *Config) { c.Registry = "other" }, `may not be published to the registry other: "publish" in its Cargo.toml lists ["my"]`},
 		"a missing manifest": {func(c *Config) { c.Cargo.Manifest = filepath.Join(s.dir, "gone.toml") }, "gone.toml"},
@@ -148,7 +153,9 @@ func TestMistakesOfTheCallerAreNamed(t *testing.T) {
 		_, err := s.run(c.edit)
 		says(t, what+": "+fmt.Sprint(err), c.want)
 	}
-	// Without --log the trust file's log counts, and without --registry the package's.
+	// Without --log the trust file's log counts where the policy lets it be told of the registry's crates, and without
+	// --registry the package's.
+	s.write(filepath.Join(s.dir, policy.FileName), "version = 1\n[registry.\"sparse+"+s.reg.Index+"\"]\nlogs = [\"publish.example/log\"]\n")
 	s.mustRun(func(c *Config) { c.Log, c.Registry = "", "" })
 	s.uploads(1)
 }
@@ -288,7 +295,7 @@ done
 
 // options are how cargo's configuration names our provider.
 func (s *site) options() string {
-	return fmt.Sprintf("%q, \"--trust\", %q, \"--development\"", s.config().Guard, s.world.File)
+	return fmt.Sprintf("%q, \"--trust\", %q, \"--development\", \"--log\", %q", s.config().Guard, s.world.File, s.world.URL)
 }
 
 // plain runs cargo publish without us, but for what the configuration says.

@@ -60,7 +60,8 @@ func publishFlags(fs *flag.FlagSet, cfg *publish.Config) {
 	fs.StringVar(&cfg.Index, "index", "", "`URL` of the index of the registry to publish to")
 	fs.StringVar(&cfg.Token, "token", "", "`TOKEN` for the registry")
 	fs.StringVar(&cfg.Log, "log", "", "`URL` of the log (default: log of [package.metadata.zkp] or "+
-		"[workspace.metadata.zkp], or the one in the trust file)")
+		"[workspace.metadata.zkp], or the one in the trust file; of another registry than cargo's default one only if "+
+		"[registry.\"INDEX\"] logs in zkp.toml names that)")
 	cfg.Policy.Register(fs) // about the log's answer
 	fs.BoolVar(&cfg.DryRun, "dry-run", false, "do everything but log and publish; proofs are kept")
 	fs.BoolVar(&cfg.LogOnly, "log-only", false, "do everything but publish, and leave that to cargo publish")
