@@ -235,7 +235,8 @@ func (l *Log) address(path ...string) (string, error) {
 		return "", fmt.Errorf("the log's URL %q is not an absolute http or https URL without user, query and fragment", l.URL)
 	}
 	if u.Scheme == "http" && !l.AllowHTTP && !loopback(u.Hostname()) {
-		return "", fmt.Errorf("the log's URL %q is plain http to another machine: use https, or allow http explicitly", l.URL)
+		return "", fmt.Errorf("the log's URL %q is plain http to another machine: use https; http is for localhost and loopback "+
+			"addresses only", l.URL)
 	}
 	return u.JoinPath(path...).String(), nil
 }

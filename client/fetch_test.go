@@ -414,7 +414,7 @@ func ExampleLog_Bundle() {
 	l := &Log{URL: "http://log.example"}
 	_, err := l.Bundle(context.Background(), Query{Name: "serde", Version: "1.0.228"})
 	fmt.Println(err)
-	// Output: the log's URL "http://log.example" is plain http to another machine: use https, or allow http explicitly
+	// Output: the log's URL "http://log.example" is plain http to another machine: use https; http is for localhost and loopback addresses only
 }
 
 // TestAnAnswerDoesNothingToATerminal: what a log says is printed.

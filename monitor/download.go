@@ -56,7 +56,7 @@ func (m *Monitor) checkURL(s string) error {
 	}
 	ip := net.ParseIP(u.Hostname())
 	if u.Scheme == "http" && !m.cfg.AllowHTTP && u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return fmt.Errorf("%q is plain http to another machine: use https, or allow http explicitly", s)
+		return fmt.Errorf("%q is plain http to another machine: use https, or set allow_http", s)
 	}
 	return nil
 }

@@ -462,7 +462,7 @@ func TestPlainHTTPIsSpokenWithThisMachineOnly(t *testing.T) {
 		cfg := w.cfg
 		cfg.Logs = []LogConfig{w.cfg.Logs[0]}
 		change(&cfg.Logs[0])
-		if _, err := New(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "plain http") {
+		if _, err := New(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "is plain http to another machine: use https, or set allow_http") {
 			t.Errorf("%+v: %v", cfg.Logs[0], err)
 		}
 		cfg.AllowHTTP = true

@@ -187,8 +187,8 @@ func checkHost(u *url.URL, allowHTTP bool) error {
 	case u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https":
 		return fmt.Errorf("the registry's URL %q is not an absolute http or https URL", u.Redacted())
 	case u.Scheme == "http" && !allowHTTP && !loopback(u.Hostname()):
-		return fmt.Errorf("the registry's URL %q is plain http to another machine: use https, or allow http explicitly",
-			u.Redacted())
+		return fmt.Errorf("the registry's URL %q is plain http to another machine: use https; http is for localhost and "+
+			"loopback addresses only", u.Redacted())
 	}
 	return nil
 }

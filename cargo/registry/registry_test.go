@@ -327,6 +327,10 @@ func TestPlainHTTPToOthersMustBeAllowed(t *testing.T) {
 			t.Errorf("CheckURL(%q) = %v", url, err)
 		}
 	}
+	if err := CheckURL("http://example.com/", false); !strings.HasSuffix(fmt.Sprint(err), "to another machine: use https; http is for "+
+		"localhost and loopback addresses only") {
+		t.Error(err)
+	}
 	if err := CheckURL("http://example.com/", true); err != nil {
 		t.Error(err)
 	}

@@ -31,6 +31,7 @@ func TestProveTakesTheProgramOfTheLogThatIsNamed(t *testing.T) {
 	}
 	expect(2, "name the log with --log URL", "--development")
 	expect(2, "not both", "--log", srv.URL, "--program", "p", "--proving-key", "k")
+	expect(3, "use https; http is for localhost and loopback addresses only\n", "--log", "http://log.example")
 	expect(3, "its list is empty", "--log", srv.URL)
 	expect(3, "gone.crate", "--log", srv.URL, "--development") // its keys are made, so the work begins
 

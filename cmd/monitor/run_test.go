@@ -127,6 +127,7 @@ func TestMistakesInTheSettingsAreNamed(t *testing.T) {
 		"development keys":       {"development = true", "", "set development = true"},
 		"a bad URL":              {"development = true", "development = true\npublic_url = \"example\"", "public_url"},
 		"a registry without URL": {"[[log]]", "[registry]\ncontents = true\n[[log]]", "registry: index is missing"},
+		"a registry by http":     {"[[log]]", "[registry]\nindex = \"http://a.example/\"\n[[log]]", "or set allow_http"},
 		"a witness unknown":      {`trust = "trust.policy"`, "trust = \"trust.policy\"\nwitnesses = {w9 = \"-\"}", `"w9"`},
 		"a bad channel":          {"[[log]]", "[[channel]]\nname = \"x\"\ntype = \"pigeon\"\n[[log]]", "pigeon"},
 		"no evidence directory":  {`evidence = "evidence"`, `evidence = "nowhere"`, "monitor init makes it"},

@@ -229,7 +229,9 @@ func (s *setup) registry() (*registry.Index, error) {
 	}
 	index, err := registry.SparseURL(r.Index)
 	if err == nil {
-		err = registry.CheckURL(index, s.AllowHTTP)
+		if err = registry.CheckURL(index, s.AllowHTTP); err != nil && registry.CheckURL(index, true) == nil {
+			err = fmt.Errorf("%w, or set allow_http", err)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: registry: index: %w", s.path, err)
