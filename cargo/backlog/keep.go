@@ -54,7 +54,7 @@ func (r *Runner) logged(ctx context.Context, it *item, raw []byte) (done bool, e
 		}
 		detail = ""
 	}
-	if err := durable.Write(it.file+BundleExt, bundle, 0o644); err != nil {
+	if err := it.keepBundle(bundle); err != nil {
 		return false, err
 	}
 	r.decide(it, func(c *Crate) {
@@ -143,40 +143,52 @@ func (r *Runner) proven(ctx context.Context, it *item, e *entry.Entry, raw []byt
 			"allow it in zkp.toml: [registry.\""+index+"\"] logs")
 		return nil
 	}
-	if err := r.submit(ctx, it, e, raw); err != nil {
+	bundle, err := r.submit(ctx, it, e, raw)
+	if err != nil {
 		return fmt.Errorf("it is proven, and could not be logged: %w", err)
+	}
+	if err := it.keepBundle(bundle); err != nil {
+		return err
 	}
 	said("", "")
 	return nil
 }
 
-// submit hands an entry to the log, and keeps the bundle that it answers with.
-func (r *Runner) submit(ctx context.Context, it *item, e *entry.Entry, raw []byte) error {
+// submit hands an entry to the log, and returns the bundle that it answers with.
+func (r *Runner) submit(ctx context.Context, it *item, e *entry.Entry, raw []byte) ([]byte, error) {
 	_, file, err := r.read(ctx, it)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	opened, err := durable.Read(it.file+OpeningExt, opening.MaxSize)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+		return nil, err
 	}
 	bundle, err := publish.Submit(ctx, r.cfg.Log, publish.Submission{Entry: raw, Crate: file, Opening: opened,
 		Without: func(error) {}}) // the entry is what is wanted
 	switch {
 	case publish.Unregistered(err):
-		return &refusal{NotListed, err}
+		return nil, &refusal{NotListed, err}
 	case err != nil && outcome.Of(err) == outcome.Refused:
-		return &refusal{Other, err}
+		return nil, &refusal{Other, err}
 	case err != nil:
-		return err
+		return nil, err
 	}
 	if _, _, err := publish.CheckAnswer(e, bundle); err != nil {
-		return fmt.Errorf("the log's answer: %w", err)
+		return nil, fmt.Errorf("the log's answer: %w", err)
 	}
 	if r.cfg.Believed != nil {
 		if err := r.cfg.Believed(file, bundle); err != nil {
-			return fmt.Errorf("the log's answer does not verify: %w", err)
+			return nil, fmt.Errorf("the log's answer does not verify: %w", err)
 		}
 	}
-	return durable.Write(it.file+BundleExt, bundle, 0o644)
+	return bundle, nil
+}
+
+// keepBundle writes the bundle of a crate that is logged.
+func (it *item) keepBundle(bundle []byte) error {
+	if err := durable.Write(it.file+BundleExt, bundle, 0o644); err != nil {
+		return fmt.Errorf("it is logged, and its bundle could not be kept: %w", err)
+	}
+	return nil
 }

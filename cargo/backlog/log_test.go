@@ -191,3 +191,23 @@ func TestALogThatLiesOrRefusesIsNamed(t *testing.T) {
 		}
 	})
 }
+
+// TestALoggedCrateIsSaidToBeLogged, though its bundle cannot be kept, and the next run fetches that.
+func TestALoggedCrateIsSaidToBeLogged(t *testing.T) {
+	w := newWorld(t)
+	w.one()
+	w.logged()
+	w.cfg.Submit = true
+	bundle := filepath.Join(w.cfg.Dir, "a-1.0.0"+BundleExt)
+	fatalIf(t, os.MkdirAll(bundle, 0o755))
+	r, err := w.run(t.Context())
+	fatalIf(t, err)
+	w.want(r, "a", Failed, "", "it is logged, and its bundle could not be kept: ")
+	if c := said(t, r, "a"); c.Next != "run the same command again" {
+		t.Errorf("%+v", c)
+	}
+	fatalIf(t, os.Remove(bundle))
+	r, err = w.run(t.Context())
+	fatalIf(t, err)
+	w.want(r, "a", Logged, "", "")
+}
