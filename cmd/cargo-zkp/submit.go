@@ -7,7 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
 
+	"cratelog/cargo/policy"
 	"cratelog/cargo/publish"
 	"cratelog/cargo/verdict"
 	"cratelog/client"
@@ -16,6 +20,7 @@ import (
 	"cratelog/internal/durable"
 	"cratelog/internal/outcome"
 	"cratelog/opening"
+	"cratelog/proofcheck"
 )
 
 func submit(ctx context.Context, sh *shell, args []string) error {
@@ -111,16 +116,46 @@ func submitOne(ctx context.Context, sh *shell, log *client.Log, file string, nam
 	if err != nil {
 		return err
 	}
-	p, _, err := publish.CheckAnswer(parsed, bundle)
+	p, logged, err := publish.CheckAnswer(parsed, bundle)
 	if err != nil {
 		return outcome.Refusef("the log did not answer with this entry's bundle: %w", err)
 	}
 	if err := to.commit(bundle); err != nil {
 		return err
 	}
-	sh.Status("Finished", "entry %d of the log; bundle in %s; check it with \"cargo zkp verify %s\"", p.Index, out,
-		file)
+	sh.Status("Finished", "entry %d of the log; bundle in %s; check it with %s", p.Index, out,
+		checkWith(file, named.bundle, p, logged))
 	return nil
+}
+
+// checkWith is the command that verifies a bundle of a log's, with what the policy that it would find does not say.
+func checkWith(file, bundleFile string, p *client.Bundle, e *entry.Entry) string {
+	command, more := "cargo zkp verify "+file, ""
+	if s := e.Subject; filepath.Base(file) != s.Name+"-"+s.Version+".crate" {
+		command += fmt.Sprintf(" -p %s@%s", s.Name, s.Version)
+	}
+	if bundleFile != "" {
+		command += " --bundle " + bundleFile
+	}
+	var b believe
+	ws, _ := workspace("")
+	found, err := b.load(ws)
+	origin, _, _ := strings.Cut(string(p.Checkpoint), "\n")
+	if err != nil || !slices.ContainsFunc(found.Trust, func(t policy.Trust) bool {
+		return slices.ContainsFunc(t.Policy.Logs(), func(l client.PolicyLog) bool { return l.Origin == origin })
+	}) {
+		command, more = command+" --trust FILE", "; FILE is the log's trust file"
+		found, err = b.load(nil) // which counts with --trust
+	}
+	if err != nil || !found.Development {
+		shipped, _ := proofcheck.Embedded()
+		if slices.ContainsFunc(shipped, func(p proofcheck.Program) bool {
+			return p.ID() == e.Proof.Program && p.Development()
+		}) {
+			command += " --development"
+		}
+	}
+	return "\"" + command + "\"" + more
 }
 
 // openingFor reads the opening that goes with a .crate, if there is one.
