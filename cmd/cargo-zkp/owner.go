@@ -277,10 +277,13 @@ func (o *owner) human() {
 		for _, v := range l.Inherited {
 			o.say("a version of the log before it, entry %d there: SHA-256 %s", v.First, v.Checksum)
 		}
-		these := fmt.Sprintf("these are all %d entries", len(l.Entries)+l.Earlier)
+		about, these := o.name, fmt.Sprintf("these are all %d entries", len(l.Entries)+l.Earlier)
 		switch n := len(l.Entries) + l.Earlier; {
 		case n == 0:
-			these = "there is no entry"
+			about, these = o.name+" in the registry "+o.registry, "there is no entry"
+			if o.registry == entry.DefaultRegistry {
+				about = o.name + " in cargo's default registry (--registry INDEX asks about another's)"
+			}
 		case n == 1:
 			these = "this is the only entry"
 		}
@@ -288,7 +291,7 @@ func (o *owner) human() {
 		if l.Earlier > 0 {
 			hidden = fmt.Sprintf("; %d before entry %d not shown", l.Earlier, o.since)
 		}
-		o.say("%s: %s about %s, %s%s", l.Log, these, o.name, l.asOf, hidden)
+		o.say("%s: %s about %s, %s%s", l.Log, these, about, l.asOf, hidden)
 	}
 }
 

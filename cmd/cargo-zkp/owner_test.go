@@ -71,7 +71,10 @@ func TestAnOwnerIsToldAllOfHisCrate(t *testing.T) {
 		t.Errorf("of another crate: %s", text)
 	}
 	holds(run(outcome.OK, append(trust, "other")...), "this is the only entry about other, as of 2027")
-	holds(run(outcome.OK, append(trust, "absent")...), "owned.example/log: there is no entry about absent, as of 2027")
+	holds(run(outcome.OK, append(trust, "absent")...), "owned.example/log: there is no entry about absent in cargo's default registry "+
+		"(--registry INDEX asks about another's), as of 2027")
+	holds(run(outcome.OK, append(trust, "mine", "--registry", "sparse+https://r.example/")...),
+		"owned.example/log: there is no entry about mine in the registry https://r.example, as of 2027")
 	text = run(outcome.OK, append(trust, "mine", "--since", "3")...)
 	if holds(text, "entry 3", "these are all 3 entries about mine, as of", "; 2 before entry 3 not shown"); strings.Contains(text, "entry 0: ") {
 		t.Errorf("since 3: %s", text)

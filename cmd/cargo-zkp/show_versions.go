@@ -50,9 +50,9 @@ func showVersions(ctx context.Context, sh *shell, p *policy.Policy, name, format
 	case len(asked) == 0:
 		return outcome.Usagef("no trust file names the URL of a log that could be asked: name one with --trust")
 	case len(all) == 0 && len(failed) > 0:
-		return fmt.Errorf("no log that answers has an entry about %s, and not all answer", name)
+		return fmt.Errorf("no log that answers has an entry about %s in cargo's default registry, and not all answer", name)
 	case len(all) == 0:
-		return outcome.Refusef("no log that is trusted has an entry about %s", name)
+		return outcome.Refusef("no log that is trusted has an entry about %s in cargo's default registry", name)
 	}
 	slices.SortStableFunc(all, func(a, b listed) int {
 		return cmp.Or(semver.Compare("v"+a.Version, "v"+b.Version), cmp.Compare(a.Version, b.Version), cmp.Compare(a.Name,

@@ -28,7 +28,7 @@ func TestAllVersionsOfACrateAreShown(t *testing.T) {
 	if len(all.Versions) != 1 || all.Versions[0].Version != "0.1.0" || len(all.Versions[0].Checksum) != 64 {
 		t.Errorf("%s", out)
 	}
-	d.zkp(outcome.Refused, []string{"no log that is trusted has an entry about absent"}, append([]string{"show", "--versions", "absent"}, trust...)...)
+	d.zkp(outcome.Refused, []string{"no log that is trusted has an entry about absent in cargo's default registry\n"}, append([]string{"show", "--versions", "absent"}, trust...)...)
 	d.zkp(outcome.Usage, []string{"of a NAME alone"}, append([]string{"show", "--versions", "hello-proof@0.1.0"}, trust...)...)
 	d.zkp(outcome.Usage, []string{"--offline forbids"}, append([]string{"show", "--versions", "--offline", "hello-proof"}, trust...)...)
 }
