@@ -193,6 +193,24 @@ func TestInitBringsItsTrustFilesAndPrograms(t *testing.T) {
 	d.zkp(outcome.Usage, []string{"there is no such file or directory"}, "init", "--trust", filepath.Join(trust, "no"))
 }
 
+// TestInitGoesOnWhereItWasKilled: behind the exceptions it writes zkp.toml. What it would not write is somebody's.
+func TestInitGoesOnWhereItWasKilled(t *testing.T) {
+	d := newDepot(t)
+	d.project(d.leaves(2))
+	d.zkp(outcome.OK, []string{"Excepted 2 crates until ", "Created zkp.toml"}, "init", "--from-lock")
+	made, err := os.ReadFile("zkp-exceptions.toml")
+	fatalIf(t, err)
+	fatalIf(t, os.Remove("zkp.toml"))
+	d.zkp(outcome.OK, []string{"Excepted 2 crates until ", "Created zkp.toml"}, "init", "--from-lock")
+	fatalIf(t, os.Remove("zkp.toml"))
+	edited := strings.Replace(string(made), "names no repository", "is ours", 1)
+	put(t, "zkp-exceptions.toml", edited)
+	d.zkp(outcome.Refused, []string{"zkp-exceptions.toml is there already", "--force", "!Excepted"}, "init", "--from-lock")
+	if left, err := os.ReadFile("zkp-exceptions.toml"); err != nil || string(left) != edited || edited == string(made) {
+		t.Errorf("%s, %v", left, err)
+	}
+}
+
 // A zkp.toml that verify does not read, or that silences a stricter one, is worse than none.
 func TestInitWritesWhereItIsRead(t *testing.T) {
 	d := newDepot(t)

@@ -222,10 +222,12 @@ func (o *initOptions) policy(path string, there bool, files []trustFile) (*polic
 // exceptions is that some crates cannot be.
 func (o *initOptions) exceptions(ctx context.Context, sh *shell, ws *cargo.Workspace, p *policy.Policy, path string,
 	there bool, to string) (*policy.Exceptions, []string, error) {
-	if _, err := os.Lstat(to); err == nil && !o.force {
-		return nil, nil, outcome.Refusef("%s is there already, and stays as it is\n\"cargo zkp suggest\" tells what "+
-			"can be done about it, "+
-			"\"cargo zkp prune\" shortens it, --force writes it anew", shorten(to))
+	_, err := os.Lstat(to)
+	stays := err == nil && !o.force
+	mayNot := outcome.Refusef("%s is there already, and stays as it is\n\"cargo zkp suggest\" tells what can be done "+
+		"about it, \"cargo zkp prune\" shortens it, --force writes it anew", shorten(to))
+	if stays && there {
+		return nil, nil, mayNot
 	}
 	report, err := proveReport(sh, ws.Root, o.report)
 	if err != nil {
@@ -277,6 +279,12 @@ func (o *initOptions) exceptions(ctx context.Context, sh *shell, ws *cargo.Works
 		v.Demand.Except = &x.List[len(x.List)-1]
 	}
 	n := verdict.Counts(k.verdicts)
+	if stays && n[verdict.Unchecked] == 0 { // as a run that was killed before it wrote zkp.toml has left it?
+		made := x.Format()
+		if left, err := durable.Read(to, int64(len(made))); err != nil || !bytes.Equal(left, made) {
+			return nil, nil, mayNot
+		}
+	}
 	if n[verdict.Unchecked] == 0 {
 		sh.Status("Excepted", "%s until %s in %s; %d proven", crates(len(x.List)), o.expires, shorten(to),
 			n[verdict.Verified])
