@@ -103,7 +103,7 @@ func (p *Predecessor) load(ctx context.Context, begun *entry.Start, before *inde
 	note, err := from.Frozen(ctx)
 	if err == nil && note == nil {
 		err = errors.New("it has not ended, so that it may log versions that its successor does not know: run " +
-			"\"logd freeze\" there first")
+			"\"logd freeze -successor VKEY\" there first")
 	}
 	if err != nil {
 		return nil, nil, err
