@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -17,6 +16,7 @@ import (
 	"cratelog/client"
 	"cratelog/entry"
 	"cratelog/internal/fixture"
+	"cratelog/internal/logsite"
 )
 
 // item is a crate with its entry.
@@ -117,7 +117,7 @@ func (s *site) holdsEachOnce(t *testing.T, r reader, all []item) {
 	fatalIf(t, err)
 	c, err := r.policy.CheckCheckpoint(signed)
 	fatalIf(t, err)
-	tile, err := get(t.Context(), fmt.Sprintf("%s/tile/entries/000.p/%d", s.log.url, c.Size))
+	tile, err := logsite.Fetch(t.Context(), fmt.Sprintf("%s/tile/entries/000.p/%d", s.log.url, c.Size))
 	fatalIf(t, err)
 	var held api.EntryBundle
 	fatalIf(t, held.UnmarshalText(tile))
@@ -140,23 +140,6 @@ func (s *site) holdsEachOnce(t *testing.T, r reader, all []item) {
 			t.Errorf("%s is not in the log", it.name)
 		}
 	}
-}
-
-func get(ctx context.Context, url string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %s: %s", url, resp.Status, b)
-	}
-	return b, err
 }
 
 // TestAKilledWitnessIsNotMissedAndForgetsNothing kills one of three

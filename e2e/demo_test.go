@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"cratelog/internal/fixture"
+	"cratelog/internal/logsite"
 )
 
 func TestTheDemonstrationBehaves(t *testing.T) {
@@ -47,14 +48,14 @@ func TestTheDemonstrationCanBeLookedAt(t *testing.T) {
 		t.Errorf("wanted 7 addresses: the log, its checkpoint, a bundle, three witnesses, a monitor; got %d:\n%s", len(urls), text)
 	}
 	for _, u := range urls {
-		_, err := get(t.Context(), u[1])
+		_, err := logsite.Fetch(t.Context(), u[1])
 		fatalIf(t, err)
 	}
 	_, try, _ := strings.Cut(text, "go run ./cmd/cargo-zkp ")
 	try, _, _ = strings.Cut(try, "\n")
 	command(t, "..", nil, program(t, "cargo-zkp"), strings.Fields(try)...).want(t, 0, "Finished hello-proof v0.1.0")
 	p.signal(os.Interrupt)
-	if _, err := get(t.Context(), urls[0][1]); err == nil {
+	if _, err := logsite.Fetch(t.Context(), urls[0][1]); err == nil {
 		t.Error("something still answers at the log's address")
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"cratelog/cargo"
 	"cratelog/internal/fixture"
+	"cratelog/internal/logsite"
 )
 
 // TestNoVerbBelievesALogThatForked: a log and all its witnesses showed this machine one
@@ -28,7 +29,7 @@ func TestNoVerbBelievesALogThatForked(t *testing.T) {
 	file := filepath.Join(d.dir, "hello-proof-0.1.1.crate")
 	write(t, file, string(fixture.Crate(t, "hello-proof", "0.1.1")))
 	fetch := func(url string) {
-		b, err := get(t.Context(), url+"/v1/crates/hello-proof/0.1.1")
+		b, err := logsite.Fetch(t.Context(), url+"/v1/crates/hello-proof/0.1.1")
 		fatalIf(t, err)
 		write(t, bundleOf(file), string(b))
 	}

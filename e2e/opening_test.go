@@ -10,6 +10,7 @@ import (
 	"cratelog/entry"
 	"cratelog/internal/fixture"
 	"cratelog/internal/forge"
+	"cratelog/internal/logsite"
 )
 
 func openingOf(file string) string { return strings.TrimSuffix(file, ".crate") + ".opening" }
@@ -67,17 +68,17 @@ func TestAnOpeningLetsAReaderBelieveNoKey(t *testing.T) {
 	o := zkp(t, "submit", file, "--log", s.log.url)
 	o.want(t, 0, "hello-proof-0.1.1.opening goes to the log too", "entry 0 of the log")
 	zkp(t, "submit", private, "--log", s.log.url).want(t, 0, "entry 2 of the log")
-	served, err := get(t.Context(), at(entryOf(file)))
+	served, err := logsite.Fetch(t.Context(), at(entryOf(file)))
 	if err != nil || !bytes.Equal(served, opening) {
 		t.Fatalf("the log serves %d bytes, %v; the opening has %d", len(served), err, len(opening))
 	}
-	if _, err := get(t.Context(), at(entryOf(private))); err == nil || !strings.Contains(err.Error(), "404") {
+	if _, err := logsite.Fetch(t.Context(), at(entryOf(private))); err == nil || !strings.Contains(err.Error(), "404") {
 		t.Errorf("an opening that nobody made: %v", err)
 	}
 	t.Run("not by others than its submitter", func(t *testing.T) {
 		write(t, openingOf(private), string(fixture.Read(t, "hello-proof-0.1.0.opening")))
 		zkp(t, "submit", private, "--log", s.log.url).want(t, 0, "entry 2 of the log")
-		if _, err := get(t.Context(), at(entryOf(private))); err == nil {
+		if _, err := logsite.Fetch(t.Context(), at(entryOf(private))); err == nil {
 			t.Error("the opening of an entry that stood already is served")
 		}
 		s.openingReader(t).verify(t, private).want(t, 0, "Finished") // it is one all the same
@@ -105,13 +106,13 @@ func TestAnOpeningLetsAReaderBelieveNoKey(t *testing.T) {
 		if !strings.Contains(gone, identity) {
 			t.Errorf("it says %q", gone)
 		}
-		if _, err := get(t.Context(), at(entryOf(file))); err == nil || !strings.Contains(err.Error(), "404") {
+		if _, err := logsite.Fetch(t.Context(), at(entryOf(file))); err == nil || !strings.Contains(err.Error(), "404") {
 			t.Errorf("after it was deleted: %v", err)
 		}
 		s.openingReader(t).fetch(t, alone).want(t, 1, "there is no opening of hello-proof 0.1.1")
 		reader.fetch(t, alone).want(t, 0, "Finished") // who has it keeps it
 		zkp(t, "submit", file, "--log", s.log.url).want(t, 0, "entry 0 of the log")
-		if _, err := get(t.Context(), at(entryOf(file))); err == nil {
+		if _, err := logsite.Fetch(t.Context(), at(entryOf(file))); err == nil {
 			t.Error("it came back with a second submission")
 		}
 	})

@@ -12,6 +12,7 @@ import (
 	"cratelog/cargo/backlog"
 	"cratelog/crate"
 	"cratelog/internal/fixture"
+	"cratelog/internal/logsite"
 )
 
 const ownLogPage = "your-own-log.md"
@@ -92,7 +93,7 @@ func TestThePageOfOnesOwnLogLeadsToAStrictBuild(t *testing.T) {
 		t.Errorf("%d crates are too few", n)
 	}
 	running.eventually(t, "last crate on the monitor's page", func() bool {
-		b, err := get(t.Context(), fmt.Sprintf("http://127.0.0.1:%d/c/delta-7", port+1))
+		b, err := logsite.Fetch(t.Context(), fmt.Sprintf("http://127.0.0.1:%d/c/delta-7", port+1))
 		return err == nil && strings.Contains(string(b), "1.0.0")
 	})
 

@@ -14,6 +14,7 @@ import (
 
 	"cratelog/client"
 	"cratelog/internal/forge"
+	"cratelog/internal/logsite"
 	"cratelog/proofcheck"
 )
 
@@ -251,7 +252,7 @@ func (r *rotation) verify(trust string) (away bool, err error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	bundle, err := get(ctx, r.site.log.url+"/v1/crates/hello-proof/0.1.0")
+	bundle, err := logsite.Fetch(ctx, r.site.log.url+"/v1/crates/hello-proof/0.1.0")
 	if err != nil {
 		return true, err
 	}

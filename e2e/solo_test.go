@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"cratelog/internal/fixture"
+	"cratelog/internal/logsite"
 )
 
 const soloSaid = "solo: Example Org -- whoever ran it could forge; nobody else"
@@ -104,7 +105,7 @@ func saysWhoCouldForge(t *testing.T, s *site, program, file string) {
 	}
 	page := func(url string) string {
 		t.Helper()
-		b, err := get(t.Context(), url)
+		b, err := logsite.Fetch(t.Context(), url)
 		fatalIf(t, err)
 		return string(b)
 	}
@@ -123,7 +124,7 @@ func saysWhoCouldForge(t *testing.T, s *site, program, file string) {
 	s.run("monitor", "init", "-config", settings)
 	monitor := start(t, "monitor", "run", "-config", settings)
 	monitor.eventually(t, "entry on the monitor's page", func() bool {
-		b, err := get(t.Context(), monitor.url+"/e/0?log="+url.QueryEscape(origin))
+		b, err := logsite.Fetch(t.Context(), monitor.url+"/e/0?log="+url.QueryEscape(origin))
 		return err == nil && strings.Contains(string(b), "hello-proof")
 	})
 	want("the monitor's page of the entry", page(monitor.url+"/e/0?log="+url.QueryEscape(origin)), who...)

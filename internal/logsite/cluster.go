@@ -303,7 +303,7 @@ func (c *Cluster) Ready(ctx context.Context) error {
 		_, err := c.Sequencer(ctx)
 		for _, n := range c.Nodes {
 			if err == nil {
-				_, err = fetch(ctx, n.URL+"/readyz")
+				_, err = Fetch(ctx, n.URL+"/readyz")
 			}
 		}
 		if err == nil {
@@ -412,5 +412,5 @@ func (c *Cluster) Close() error {
 
 // Checkpoint returns the checkpoint that the node shows.
 func (n *Node) Checkpoint(ctx context.Context) ([]byte, error) {
-	return fetch(ctx, n.URL+"/checkpoint")
+	return Fetch(ctx, n.URL+"/checkpoint")
 }

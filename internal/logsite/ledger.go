@@ -184,7 +184,7 @@ func (b *Balance) Err() error {
 // witnessed adds to the balance what witnesses say of forks that they were shown.
 func (b *Balance) witnessed(ctx context.Context, witnesses []member) error {
 	for _, w := range witnesses {
-		raw, err := fetch(ctx, fmt.Sprintf("%s/%x/forks", w.url, sha256.Sum256([]byte(Origin))))
+		raw, err := Fetch(ctx, fmt.Sprintf("%s/%x/forks", w.url, sha256.Sum256([]byte(Origin))))
 		if err != nil {
 			return err
 		}
@@ -199,7 +199,7 @@ func (b *Balance) witnessed(ctx context.Context, witnesses []member) error {
 	return nil
 }
 
-func fetch(ctx context.Context, url string) ([]byte, error) {
+func Fetch(ctx context.Context, url string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err

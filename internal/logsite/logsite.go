@@ -169,7 +169,7 @@ func (s *Site) CPU() (float64, error) { return s.Metric("process_cpu_seconds_tot
 func (s *Site) Metric(name string) (float64, error) { return metric(context.Background(), s.URL, name) }
 
 func metric(ctx context.Context, url, name string) (float64, error) {
-	b, err := fetch(ctx, url+"/metrics")
+	b, err := Fetch(ctx, url+"/metrics")
 	if err != nil {
 		return 0, err
 	}
