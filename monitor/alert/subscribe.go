@@ -3,6 +3,7 @@ package alert
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -97,7 +98,7 @@ type Challenge struct {
 }
 
 // NewsMessage is what a subscribed endpoint is sent. Fields may be added, none will go. It may come again if its answer
-// was lost, with the same Id in the header Cratelog-Alert-Id.
+// was lost, with the same Id in the header Cratelog-Alert-Id, or with more in it and another Id.
 type NewsMessage struct {
 	Event       string        `json:"event"` // "news"
 	Monitor     string        `json:"monitor"`
@@ -311,7 +312,7 @@ func (s *Subscriber) tell(ctx context.Context, x store.Subscription, origins map
 	if err != nil {
 		return err
 	}
-	status, _, err := post(ctx, s.client, u, x.Secret, s.cfg.Now(), newsID(x, news), body)
+	status, _, err := post(ctx, s.client, u, x.Secret, s.cfg.Now(), newsID(x, body), body)
 	switch now := s.cfg.Now(); {
 	case err == nil:
 		return s.cfg.Store.Told(ctx, x, news)
@@ -335,13 +336,10 @@ func (s *Subscriber) tell(ctx context.Context, x store.Subscription, origins map
 	}
 }
 
-// newsID is the same each time that the same news are sent.
-func newsID(x store.Subscription, n store.News) string {
-	id := fmt.Sprintf("news-%d-%d", x.ID, x.Finding)
-	for _, e := range n.Entries[:min(1, len(n.Entries))] {
-		id += fmt.Sprintf("-%d-%d", e.Log, e.Index)
-	}
-	return id
+// newsID is the same each time that the same news are sent, and another once there are more of them.
+func newsID(x store.Subscription, body []byte) string {
+	sum := sha256.Sum256(body)
+	return fmt.Sprintf("news-%d-%x", x.ID, sum[:16])
 }
 
 func (s *Subscriber) message(x store.Subscription, n store.News, origins map[int64]string) NewsMessage {

@@ -215,3 +215,24 @@ func TestAHostIsOneHostHoweverItIsSpelled(t *testing.T) {
 		}
 	}
 }
+
+// TestNewsWithMoreInThemHaveAnotherID: an endpoint that took a message and whose answer was lost leaves out what has an id
+// that it knows, and would never hear of what came meanwhile.
+func TestNewsWithMoreInThemHaveAnotherID(t *testing.T) {
+	x := newSubscribed(t, true)
+	e := &endpoint{code: 500, confirms: true}
+	_, _, err := x.Subscribe(t.Context(), "acme", false, hook(t, e.ServeHTTP))
+	fatalIf(t, err)
+	x.logs("acme-one")
+	x.later(0)
+	x.later(time.Hour)
+	x.logs("acme-two")
+	x.later(3 * time.Hour)
+	_, _, err = x.db.RecordFinding(t.Context(), store.Finding{Key: "k", Kind: "k", Class: store.Security, Index: -1, FirstSeen: x.now,
+		Name: "acme-one", Summary: "bad"}, nil)
+	fatalIf(t, err)
+	x.later(6 * time.Hour)
+	if len(e.ids) != 4 || e.ids[0] != e.ids[1] || e.ids[1] == e.ids[2] || e.ids[2] == e.ids[3] {
+		t.Errorf("the ids are %q", e.ids)
+	}
+}
