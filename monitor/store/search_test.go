@@ -229,3 +229,40 @@ func TestASubscriptionIsToldOfEachThingOnce(t *testing.T) {
 		t.Error("it ends twice")
 	}
 }
+
+// TestNoFindingIsMissedThatComesMeanwhile: one that is recorded while news are read is told with the next.
+func TestNoFindingIsMissedThatComesMeanwhile(t *testing.T) {
+	s, _ := newStore(t)
+	ctx := t.Context()
+	fatalIf(t, s.Subscribe(ctx, Subscription{Token: "t", Secret: []byte("s"), Prefix: "acme", URL: "https://hook.example/", Added: now}, 1))
+	const all = 300
+	done := make(chan error, 1)
+	go func() {
+		for i := range all {
+			if _, _, err := s.RecordFinding(ctx, Finding{Key: fmt.Sprint(i), Kind: "k", Class: Security, Index: -1, FirstSeen: now,
+				Name: "acme", Summary: "bad"}, nil); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	told := 0
+	for over := false; ; {
+		due := testlog.Must(s.DueSubscriptions(ctx, now))
+		n := testlog.Must(s.News(ctx, due[0], 1000))
+		if told += len(n.Findings); len(n.Findings) == 0 && over {
+			break
+		}
+		fatalIf(t, s.Told(ctx, due[0], n))
+		select {
+		case err := <-done:
+			fatalIf(t, err)
+			over = true
+		default:
+		}
+	}
+	if told != all {
+		t.Errorf("%d of %d findings were told", told, all)
+	}
+}

@@ -146,12 +146,14 @@ func (r *Reader) News(ctx context.Context, x Subscription, limit int) (News, err
 		}
 		n.Entries = append(n.Entries, found...)
 	}
-	n.Findings, err = sqlite.All(ctx, r.read, scanFinding, selectFinding+"WHERE f.id > ? AND +"+where+" ORDER BY f.id LIMIT ?",
-		append(append([]any{x.Finding}, args...), limit)...)
+	// First how far, then what: a finding that is recorded in between is told with the next.
+	if err := r.read.QueryRowContext(ctx, "SELECT coalesce(max(id), 0) FROM findings").Scan(&n.finding); err != nil {
+		return n, err
+	}
+	n.Findings, err = sqlite.All(ctx, r.read, scanFinding, selectFinding+"WHERE f.id > ? AND f.id <= ? AND +"+where+
+		" ORDER BY f.id LIMIT ?", append(append([]any{x.Finding, n.finding}, args...), limit)...)
 	if len(n.Findings) == limit {
 		n.More, n.finding = true, n.Findings[limit-1].ID
-	} else if err == nil {
-		err = r.read.QueryRowContext(ctx, "SELECT coalesce(max(id), 0) FROM findings").Scan(&n.finding)
 	}
 	return n, err
 }
