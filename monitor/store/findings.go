@@ -182,8 +182,8 @@ func (r *Reader) PendingDeliveries(ctx context.Context, channel string, now time
 		return d, err
 	}, "SELECT "+findingColumns+", d.id, d.channel, d.event, d.state, d.attempts, d.next_try, d.error, d.done FROM "+
 		"deliveries d JOIN findings f ON f.id = d.finding "+
-		"WHERE d.state = 'pending' AND d.channel = ? AND d.next_try <= ? ORDER BY (f.class = 'security') DESC, d.id "+
-		"LIMIT ?", channel, millis(now), limit)
+		"WHERE d.state = 'pending' AND d.channel = ? AND (d.next_try <= ? OR d.next_try > ?) "+
+		"ORDER BY (f.class = 'security') DESC, d.id LIMIT ?", channel, millis(now), millis(now.Add(longestWait)), limit)
 }
 
 // Delivered notes that an alert reached its channel.

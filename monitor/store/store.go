@@ -121,6 +121,9 @@ func counts[K comparable](ctx context.Context, q querier, query string, args ...
 	return out, err
 }
 
+// longestWait is longer than any wait for another attempt: a clock that was wrong has written what is later.
+const longestWait = 12 * time.Hour
+
 func millis(t time.Time) int64 {
 	if t.IsZero() {
 		return 0

@@ -413,3 +413,25 @@ func TestOpeningsAreAskedForAgainOnlyWhenTheyAreTo(t *testing.T) {
 		t.Errorf("%+v", p)
 	}
 }
+
+// TestAClockThatWasWrongHoldsNoAlertBack: what was recorded, or tried, while the clock was years ahead is due once it is right.
+func TestAClockThatWasWrongHoldsNoAlertBack(t *testing.T) {
+	s, l := newStore(t)
+	ctx := t.Context()
+	ahead := now.AddDate(10, 0, 0)
+	for _, key := range []string{"one", "two"} {
+		_, _, err := s.RecordFinding(ctx, Finding{Key: key, Log: l.ID, Kind: "k", Class: Security, Summary: "bad", Index: -1, FirstSeen: ahead},
+			[]string{"a"})
+		fatalIf(t, err)
+	}
+	fatalIf(t, s.Failed(ctx, s.due(ctx, ahead)[0].ID, "no route", ahead.Add(time.Minute)))
+	if due := s.due(ctx, now); len(due) != 2 {
+		t.Errorf("%d alerts are due, want 2", len(due))
+	}
+	fatalIf(t, s.Subscribe(ctx, Subscription{Token: "t", Secret: []byte("s"), Prefix: "acme", URL: "https://hook.example/", Added: now}, 1))
+	x := testlog.Must(s.DueSubscriptions(ctx, now))
+	fatalIf(t, s.NotTold(ctx, x[0], ahead, ahead.Add(time.Minute)))
+	if x := testlog.Must(s.DueSubscriptions(ctx, now)); len(x) != 1 {
+		t.Errorf("%d subscriptions are due, want 1", len(x))
+	}
+}

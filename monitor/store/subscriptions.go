@@ -75,7 +75,8 @@ func (r *Reader) SubscriptionByToken(ctx context.Context, token string) (Subscri
 
 // DueSubscriptions returns the subscriptions that do not wait.
 func (r *Reader) DueSubscriptions(ctx context.Context, now time.Time) ([]Subscription, error) {
-	return sqlite.All(ctx, r.read, scanSubscription, selectSubscription+"WHERE next_try <= ? ORDER BY next_try, id", millis(now))
+	return sqlite.All(ctx, r.read, scanSubscription, selectSubscription+
+		"WHERE next_try <= ? OR next_try > ? ORDER BY next_try, id", millis(now), millis(now.Add(longestWait)))
 }
 
 // Subscriptions returns all subscriptions.
