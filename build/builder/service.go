@@ -144,8 +144,12 @@ const (
 // It returns how many programs have an alert, and how many failed in the last round.
 func Run(ctx context.Context, c Config) (alerts, failed int, err error) {
 	for {
-		if alerts, failed, err = c.round(ctx); err != nil || c.Every == 0 {
+		alerts, failed, err = c.round(ctx)
+		switch {
+		case c.Every == 0, err != nil && (ctx.Err() != nil || outcome.Of(err) == outcome.Usage):
 			return alerts, failed, err
+		case err != nil: // a log that is followed may be away
+			c.Print("Failed", fmt.Sprintf("the programs to follow: %v", err))
 		}
 		select {
 		case <-ctx.Done():

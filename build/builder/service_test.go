@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -283,6 +284,36 @@ func TestAServiceRunsUntilItIsStopped(t *testing.T) {
 		t.Errorf("%d rounds", rounds)
 	}
 	w.counts(1, 1)
+}
+
+// TestAServiceOutlivesALogThatIsAway: the programs of a log that is followed cannot be read for a round.
+func TestAServiceOutlivesALogThatIsAway(t *testing.T) {
+	w, c := newWorld(t)
+	c.Every = time.Millisecond
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	rounds := 0
+	programs := c.Programs
+	c.Programs = func(ctx context.Context) ([]Program, error) {
+		switch rounds++; rounds {
+		case 1, 2:
+			return nil, errors.New("the log is away")
+		case 4:
+			stop()
+		}
+		return programs(ctx)
+	}
+	if _, _, err := Run(ctx, c); err != nil && !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	w.counts(1, 1)
+	if !slices.Contains(w.said, "Failed the programs to follow: the log is away") {
+		t.Errorf("it says %q", w.said)
+	}
+	c.Programs = func(context.Context) ([]Program, error) { return nil, outcome.Usagef("a list that is wrong") }
+	if _, _, err := Run(t.Context(), c); err == nil {
+		t.Error("a list that is wrong does not end it")
+	}
 }
 
 func TestListsOfProgramsAreReadStrictly(t *testing.T) {

@@ -187,7 +187,7 @@ func (o *runOptions) config(sh *shell, key *builder.Key, set *build.Set, keys *m
 		Programs: func(context.Context) ([]builder.Program, error) {
 			text, err := readFile(o.programs, maxProgramList)
 			if err != nil {
-				return nil, err
+				return nil, outcome.Misuse(err)
 			}
 			all, err := builder.ParsePrograms(text)
 			return all, outcome.Misuse(err)
