@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -389,6 +390,27 @@ func TestMetricsSayHowFarEachLogIsVerified(t *testing.T) {
 		if v, ok := got["cratelog_monitor_"+name]; !ok || v != want {
 			t.Errorf("%s is %v, want %v", name, v, want)
 		}
+	}
+}
+
+// TestAFloodForOneWatchSilencesNoOther: whoever watches a name hears of it, however many crates match another watch.
+func TestAFloodForOneWatchSilencesNoOther(t *testing.T) {
+	w := newWorld(t)
+	for _, x := range []store.Watch{{Kind: store.WatchPrefix, Value: "noise-", Added: w.clock()}, {Kind: store.WatchCrate, Value: "mine", Added: w.clock()}} {
+		testlog.Must(w.cfg.Store.AddWatch(t.Context(), x))
+	}
+	n := 0
+	w.fill(w.log.Tree, 0, maxPerKind+20, func(e *entry.Entry) {
+		if e.Subject.Name = fmt.Sprintf("noise-%d", n); n == maxPerKind+10 {
+			e.Subject.Name = "mine"
+		}
+		n++
+	})
+	w.log.Publish()
+	w.once()
+	found := slices.ContainsFunc(w.findings(), func(f store.Finding) bool { return f.Kind == kindWatch && f.Name == "mine" })
+	if all := w.findings(); !found || len(all) != maxPerKind+2 {
+		t.Errorf("%d findings; the watched crate is among them: %v", len(all), found)
 	}
 }
 

@@ -99,7 +99,7 @@ func init() {
 	}
 }
 
-// maxPerKind bounds the findings of one kind about one log. What else there is can
+// maxPerKind bounds the findings of one kind, or of one watch, about one log. What else there is can
 // be seen in the entries' own rows.
 const maxPerKind = 1000
 
@@ -111,7 +111,11 @@ type maker func() (*evidence.Evidence, error)
 func (f *follower) report(ctx context.Context, x store.Finding, watch *store.Watch, build maker) error {
 	s := f.store
 	x.Log, x.Class = f.id, classes[x.Kind]
-	if _, flooded := f.flooded.Load(x.Kind); flooded {
+	flood := x.Kind // what there may be too much of: of one watch, whatever another one finds
+	if watch != nil {
+		flood = fmt.Sprintf("%s/%d", x.Kind, watch.ID)
+	}
+	if _, flooded := f.flooded.Load(flood); flooded {
 		return nil // a million findings must not cost a million commits
 	}
 	if x.FirstSeen.IsZero() {
@@ -123,13 +127,17 @@ func (f *follower) report(ctx context.Context, x store.Finding, watch *store.Wat
 		_, _, err := s.RecordFinding(ctx, x, nil)
 		return err
 	}
-	if n, err := s.CountFindings(ctx, f.id, x.Kind); err != nil {
+	if n, err := s.CountFindings(ctx, f.id, x.Kind, x.Watch); err != nil {
 		return err
 	} else if n >= maxPerKind && x.Class != store.Operational {
-		f.flooded.Store(x.Kind, true)
-		x.Key, x.Index, x.Name, x.Version = "more/"+x.Kind+"/"+f.origin, -1, "", ""
+		f.flooded.Store(flood, true)
+		x.Key, x.Index, x.Name, x.Version = "more/"+flood+"/"+f.origin, -1, "", ""
 		x.Summary = fmt.Sprintf("There are more than %d findings of the kind %s about the log %s.",
 			maxPerKind, x.Kind, f.origin)
+		if watch != nil {
+			x.Summary = fmt.Sprintf("There are more than %d findings of the watch of the %s %q about the log %s.", maxPerKind,
+				watch.Kind, watch.Value, f.origin)
+		}
 		x.Detail, build = "The entries themselves say which; no further finding of this kind is recorded one by one.", nil
 	}
 	var err error
