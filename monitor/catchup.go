@@ -83,6 +83,7 @@ func (f *follower) tryAgain(ctx context.Context, x *mismatch, roots map[int64][]
 	if len(roots[id]) == mismatchTries {
 		return true, f.accuseRoot(ctx, x, roots[id])
 	}
+	f.mirrored.Store(false)
 	return false, f.store.RewindEntries(ctx, f.id)
 }
 

@@ -141,9 +141,12 @@ func parseBundle(b []byte, n int) ([][]byte, error) {
 // fetch gets a bundle from the log, or where that fails, from a mirror.
 func (f *follower) fetch(ctx context.Context, n int64, width int) ([][]byte, error) {
 	var errs []error
-	for _, base := range f.bases {
+	for i, base := range f.bases {
 		entries, err := f.m.bundle(ctx, base, n, width)
 		if err == nil {
+			if i > 0 {
+				f.mirrored.Store(true)
+			}
 			return entries, nil
 		}
 		errs = append(errs, err)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -44,6 +45,8 @@ type follower struct {
 	waiting map[string]time.Time
 	sealed  []store.Sealed
 	retryAt time.Time // after a root mismatch; used by follow's goroutine only
+
+	mirrored atomic.Bool // entries that are fetched again came from a mirror
 
 	ledger *ledger // nil until it is needed; used by follow's goroutine only
 	search search  // used by follow's goroutine only

@@ -155,19 +155,22 @@ func (f *follower) reportLargerFork(ctx context.Context, bad store.Checkpoint, s
 }
 
 // accuseRoot decides about entries that were fetched several times and do not give a
-// signed root. If they were the same each time, the log serves them so; else something
-// damages them on their way.
+// signed root. If they were the same each time, and the log's own, the log serves them so; else something
+// damages them on their way, or a mirror serves others.
 func (f *follower) accuseRoot(ctx context.Context, x *mismatch, roots []tlog.Hash) error {
 	c := x.checkpoint
-	for _, r := range roots {
-		if r != x.local {
-			if err := f.store.RewindEntries(ctx, f.id); err != nil {
-				return err
-			}
-			return f.entriesFailing(ctx,
-				fmt.Errorf("%w: fetched %d times, the entries up to %d were not the same twice, and never gave the "+
-					"signed root", errGarbled, len(roots), c.Size))
+	why := ""
+	if slices.ContainsFunc(roots, func(r tlog.Hash) bool { return r != x.local }) {
+		why = "were not the same twice"
+	} else if f.mirrored.Load() {
+		why = "came in part from a mirror, since the log did not hand them out"
+	}
+	if why != "" {
+		if err := f.store.RewindEntries(ctx, f.id); err != nil {
+			return err
 		}
+		return f.entriesFailing(ctx, fmt.Errorf("%w: fetched %d times, the entries up to %d %s, and never gave the signed root",
+			errGarbled, len(roots), c.Size, why))
 	}
 	p, err := f.store.Position(ctx, f.id)
 	if err != nil {

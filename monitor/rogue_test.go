@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"filippo.io/torchwood"
+
 	"cratelog/entry"
 	"cratelog/internal/testlog"
 	"cratelog/monitor/store"
@@ -274,5 +276,32 @@ func TestAMirrorHelpsOutAndIsBelievedNoMoreThanTheLog(t *testing.T) {
 		}
 		return false
 	})
+	w.clean(300)
+}
+
+// TestALogIsNotAccusedOfWhatOnlyAMirrorServes: while the log hands out no entries, a mirror hands out wrong ones.
+func TestALogIsNotAccusedOfWhatOnlyAMirrorServes(t *testing.T) {
+	w := newWorld(t)
+	mirror, stop := w.mirror()
+	defer stop()
+	w.cfg.Logs[0].Mirrors = []string{mirror}
+	w.open()
+	w.grow(300)
+	wrong := testlog.Must(torchwood.AppendTileEntry(nil, newEntry(t, 7, nil)))
+	w.log.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+		switch {
+		case !strings.HasPrefix(r.URL.Path, "/tile/entries/"):
+		case r.Header.Get("X-Mirror") == "":
+			http.Error(rw, "away", http.StatusServiceUnavailable)
+			return true
+		case strings.HasPrefix(r.URL.Path, "/tile/entries/001"):
+			rw.Write(bytes.Repeat(wrong, 300-256))
+			return true
+		}
+		return false
+	})
+	w.once()
+	w.noAttack()
+	w.log.Intercept(nil)
 	w.clean(300)
 }
