@@ -146,7 +146,8 @@ func (r *Reader) standing(ctx context.Context, where string, args ...any) (map[C
 		"SELECT class, count(*) FROM findings WHERE "+where+"resolved = 0 AND acked = 0 GROUP BY class", args...)
 }
 
-// CountFindings returns how many findings of a log, kind and watch there are; of watch 0, those that no watch asked for.
+// CountFindings returns how many findings of a log, kind and watch there are; of watch 0, those that no watch
+// asked for.
 func (r *Reader) CountFindings(ctx context.Context, log int64, kind string, watch int64) (n int64, err error) {
 	return n, r.read.QueryRowContext(ctx, "SELECT count(*) FROM findings WHERE log = ? AND kind = ? AND watch = ?",
 		log, kind, watch).Scan(&n)

@@ -435,3 +435,17 @@ func TestAClockThatWasWrongHoldsNoAlertBack(t *testing.T) {
 		t.Errorf("%d subscriptions are due, want 1", len(x))
 	}
 }
+
+// TestAWatchsNumberIsNoOthers: what was found for a watch that is gone is not held against a new one.
+func TestAWatchsNumberIsNoOthers(t *testing.T) {
+	s, l := newStore(t)
+	ctx := t.Context()
+	first := testlog.Must(s.AddWatch(ctx, Watch{Kind: WatchPrefix, Value: "a", Added: now}))
+	_, _, err := s.RecordFinding(ctx, Finding{Key: "k", Log: l.ID, Kind: "watch", Class: Info, Index: -1, FirstSeen: now, Watch: first}, nil)
+	fatalIf(t, err)
+	testlog.Must(s.RemoveWatch(ctx, first))
+	second := testlog.Must(s.AddWatch(ctx, Watch{Kind: WatchPrefix, Value: "ab", Added: now}))
+	if n := testlog.Must(s.CountFindings(ctx, l.ID, "watch", second)); second == first || n != 0 {
+		t.Errorf("the watches have the numbers %d and %d; of the second there are %d findings", first, second, n)
+	}
+}

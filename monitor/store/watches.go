@@ -56,13 +56,15 @@ func scanWatch(r scanner) (Watch, error) {
 	return w, err
 }
 
-// AddWatch remembers a watch and returns its id; the same watch twice is one.
+// AddWatch remembers a watch and returns its id, which no watch had of which there are findings; the same watch
+// twice is one.
 func (s *Store) AddWatch(ctx context.Context, w Watch) (int64, error) {
 	if err := w.check(); err != nil {
 		return 0, err
 	}
 	if err := exec(ctx, s.write,
-		"INSERT OR IGNORE INTO watches (kind, value, channel, note, added) VALUES (?,?,?,?,?)", w.Kind, w.Value,
+		"INSERT OR IGNORE INTO watches (id, kind, value, channel, note, added) VALUES (1 + max(coalesce((SELECT max(id) FROM "+
+			"watches), 0), coalesce((SELECT max(watch) FROM findings), 0)),?,?,?,?,?)", w.Kind, w.Value,
 		w.Channel, w.Note, millis(w.Added)); err != nil {
 		return 0, err
 	}
