@@ -138,20 +138,24 @@ func (f *follower) reportBuilder(ctx context.Context, p store.BuildPair) error {
 	if f.m.sets[t.first.Root] == nil || f.m.sets[t.second.Root] == nil {
 		x.Detail += " Who it is, this monitor does not know: name the files of both sets in [builds] of its settings."
 	}
-	var sets [][]byte
-	for _, s := range f.m.sets {
-		if b, err := s.Marshal(); err == nil {
-			sets = append(sets, b)
-		}
-	}
 	return f.report(ctx, x, nil, func() (*evidence.Evidence, error) {
 		program := f.program(p.Second.Program)
 		if p.Second.Program == build.NamedProgram {
 			program = nil
 		}
-		return evidence.NewBuilderContradiction(p.First.Data, p.Second.Data, sets, program, evidence.Meta{
+		return evidence.NewBuilderContradiction(p.First.Data, p.Second.Data, f.setFiles(), program, evidence.Meta{
 			Observed: f.cfg.Now(), Sources: []string{printable(f.where(p.First) + " and " + f.where(p.Second) + " of " + f.origin)}})
 	})
+}
+
+// setFiles are the files of the sets that this monitor knows.
+func (f *follower) setFiles() (files [][]byte) {
+	for _, s := range f.m.sets {
+		if b, err := s.Marshal(); err == nil {
+			files = append(files, b)
+		}
+	}
+	return files
 }
 
 // forgers says who, but all contributors of a ceremony, can have written builds with proofs of some programs, "" for
@@ -172,7 +176,7 @@ func (f *follower) forgers(programs ...[32]byte) string {
 const contradictionsPerLook = 64
 
 // contradictionsOnce takes what evidence against builders the log shows: it refuses what it keeps there, so that
-// it stands in no tree. What does not convict anybody here is forgotten.
+// it stands in no tree. What does not convict a member of a set of the settings is forgotten.
 func (f *follower) contradictionsOnce(ctx context.Context) error {
 	look, cancel := context.WithTimeout(ctx, f.cfg.RequestTimeout.Duration) // all together: they can be large, and slow
 	defer cancel()
@@ -218,6 +222,11 @@ func (f *follower) takeContradiction(ctx context.Context, file []byte) error {
 	e, err := evidence.Parse(file)
 	if err == nil && e.Kind != evidence.BuilderContradiction {
 		err = fmt.Errorf("it is of the kind %q", e.Kind)
+	}
+	if err == nil {
+		// The log's set files could have anybody's name beside a key: only this monitor's own ones say who it is.
+		e, err = evidence.NewBuilderContradiction(e.Statements[0], e.Statements[1], f.setFiles(), e.Program,
+			evidence.Meta{Observed: e.Observed, Sources: e.Sources})
 	}
 	var c evidence.Conviction
 	if err == nil {

@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"net/http"
 	"strings"
 	"testing"
@@ -9,7 +10,9 @@ import (
 
 	"filippo.io/torchwood"
 
+	"cratelog/build"
 	"cratelog/entry"
+	"cratelog/evidence"
 	"cratelog/internal/testlog"
 	"cratelog/monitor/store"
 )
@@ -101,6 +104,15 @@ var misbehaviors = []struct {
 		at := bytes.Index(file, []byte("statement ")) + 300
 		file[at] ^= 1
 		w.log.Intercept(w.contradictions(1, file, []byte("no evidence")))
+	}, nil},
+	{"a builder of a set that the log has made up", func(w *world) {
+		madeUp, bobs := setOf("rebuilders", ann, bob), newBuilder("bob")
+		bobs.key = ed25519.NewKeyFromSeed(make([]byte, 32))
+		bobs.vkey = testlog.Must(build.NewVKey("bob", bobs.key.Public())).String()
+		madeUp.Members[1].VKey = bobs.vkey
+		e := testlog.Must(evidence.NewBuilderContradiction(bobs.says(madeUp, 7, 1), bobs.says(madeUp, 7, 2),
+			[][]byte{testlog.Must(madeUp.Marshal())}, nil, evidence.Meta{Observed: time.Unix(1, 0)}))
+		w.log.Intercept(w.contradictions(1, testlog.Must(e.Marshal())))
 	}, nil},
 	{"a build whose source nobody has logged", func(w *world) {
 		w.log.Add(ann.says(rebuilders, 1007, 1))
