@@ -174,7 +174,7 @@ func (s *Store) Acknowledge(ctx context.Context, id int64, by, why string, now t
 }
 
 // PendingDeliveries returns at most limit alerts for a channel that are due, those of
-// class security first, then in order of their age.
+// class security first, then in order of their age; that a finding is over only once its channel was told of it.
 func (r *Reader) PendingDeliveries(ctx context.Context, channel string, now time.Time, limit int) ([]Delivery, error) {
 	return sqlite.All(ctx, r.read, func(r scanner) (Delivery, error) {
 		var d Delivery
@@ -183,7 +183,8 @@ func (r *Reader) PendingDeliveries(ctx context.Context, channel string, now time
 		return d, err
 	}, "SELECT "+findingColumns+", d.id, d.channel, d.event, d.state, d.attempts, d.next_try, d.error, d.done FROM "+
 		"deliveries d JOIN findings f ON f.id = d.finding "+
-		"WHERE d.state = 'pending' AND d.channel = ? AND (d.next_try <= ? OR d.next_try > ?) "+
+		"WHERE d.state = 'pending' AND d.channel = ? AND (d.next_try <= ? OR d.next_try > ?) AND NOT EXISTS (SELECT 1 "+
+		"FROM deliveries e WHERE e.finding = d.finding AND e.channel = d.channel AND e.id < d.id AND e.state = 'pending') "+
 		"ORDER BY (f.class = 'security') DESC, d.id LIMIT ?", channel, millis(now), millis(now.Add(longestWait)), limit)
 }
 

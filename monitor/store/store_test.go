@@ -449,3 +449,28 @@ func TestAWatchsNumberIsNoOthers(t *testing.T) {
 		t.Errorf("the watches have the numbers %d and %d; of the second there are %d findings", first, second, n)
 	}
 }
+
+// TestThatItIsOverIsToldAfterThatItBegan, also where telling that it began has failed at first: else it would be open for
+// ever to whoever is told.
+func TestThatItIsOverIsToldAfterThatItBegan(t *testing.T) {
+	s, l := newStore(t)
+	ctx := t.Context()
+	f := Finding{Key: "log-down/1", Log: l.ID, Kind: "log-down", Class: Operational, Summary: "It is down.", Index: -1, FirstSeen: now}
+	_, _, err := s.RecordFinding(ctx, f, []string{"a", "b"})
+	fatalIf(t, err)
+	began := s.due(ctx, now)[0]
+	fatalIf(t, s.Failed(ctx, began.ID, "no route", now.Add(time.Minute)))
+	if resolved := testlog.Must(s.ResolveFinding(ctx, f.Key, now, []string{"a"})); !resolved {
+		t.Error("it does not end")
+	}
+	if due := s.due(ctx, now); len(due) != 0 {
+		t.Errorf("%q is told first", due[0].Event)
+	}
+	if due := s.due(ctx, now.Add(time.Minute)); len(due) != 1 || due[0].ID != began.ID {
+		t.Errorf("due: %+v", due)
+	}
+	fatalIf(t, s.Delivered(ctx, began.ID, now))
+	if due := s.due(ctx, now.Add(time.Minute)); len(due) != 1 || due[0].Event != Resolved {
+		t.Errorf("due: %+v", due)
+	}
+}
