@@ -55,8 +55,8 @@ const (
 	kindPredecessor        = "unknown-predecessor"
 	kindChannelBroken      = "channel-broken" // of the program that delivers alerts
 
-	kindUnknownProgram = "unknown-program"
-	kindUnknownClaim   = "unknown-claim"
+	kindUnknownProgram = store.UnknownProgram
+	kindUnknownClaim   = store.UnknownClaim
 	kindUnproven       = "unproven-files"
 	kindVoid           = "void-entry"
 	kindRepeat         = "repeated-entry"

@@ -134,17 +134,17 @@ func (q *EntryQuery) seen(w *conditions) {
 type Tally struct {
 	Verified int64 // below the verified position, and not bad
 	Failed   int64 // bad, wherever they stand
-	Pending  int64 // above the verified position, and not bad so far
+	Pending  int64 // above the verified position, and not bad so far; and all that are Unchecked
 }
 
 // Tally counts the entries of a log at a position.
 func (r *Reader) Tally(ctx context.Context, log int64, p Position) (Tally, error) {
-	var below, above int64 // a bad entry has a reason, and those have an index
+	var below, above, unchecked int64 // a bad entry has a reason, and those have an index
 	err := r.read.QueryRowContext(ctx,
-		"SELECT coalesce(sum(idx < ?1), 0), coalesce(sum(idx >= ?1), 0) FROM entries WHERE log = ?2 AND reason != "+
-			"'' AND verdict = 'bad' AND idx < ?3",
-		p.Verified, log, p.Downloaded).Scan(&below, &above)
-	return Tally{p.Verified - below, below + above, p.Downloaded - p.Verified - above}, err
+		"SELECT coalesce(sum(idx < ?1), 0), coalesce(sum(idx >= ?1), 0), coalesce(sum(reason IN (?4, ?5)), 0) FROM entries "+
+			"WHERE log = ?2 AND reason != '' AND verdict = 'bad' AND idx < ?3",
+		p.Verified, log, p.Downloaded, UnknownProgram, UnknownClaim).Scan(&below, &above, &unchecked)
+	return Tally{p.Verified - below, below + above - unchecked, p.Downloaded - p.Verified - above + unchecked}, err
 }
 
 // Programs counts, by program, the entries with from <= index < to that parse.

@@ -80,6 +80,18 @@ type Entry struct {
 	Data      []byte // the leaf's bytes
 }
 
+// Unchecked says that an entry is Bad only because the monitor does not know its program, or its kind of claim, and
+// so did not check it.
+func (e *Entry) Unchecked() bool {
+	return e.Verdict == Bad && (e.Reason == UnknownProgram || e.Reason == UnknownClaim)
+}
+
+// Reasons of entries that were not checked.
+const (
+	UnknownProgram = "unknown-program"
+	UnknownClaim   = "unknown-claim"
+)
+
 // Void says that an entry gives a version another checksum than it has in the entry's log.
 type Void struct {
 	Log, Index int64

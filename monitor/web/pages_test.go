@@ -783,3 +783,28 @@ func TestTrustedPublishingIsShownBesideTheProof(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatTheMonitorDoesNotKnowIsNotCalledFalse: an entry of a program, or a kind of claim, that this monitor was not told of
+// may be as good as any.
+func TestWhatTheMonitorDoesNotKnowIsNotCalledFalse(t *testing.T) {
+	w := newWorld(t, "solo: Example Org")
+	program := made(t, "alpha", "1.0.0")
+	program.Verdict, program.Reason, program.Detail = store.Bad, "unknown-program", "the program is not known"
+	claim := store.Entry{LeafHash: tlog.RecordHash([]byte("new")), Data: []byte("new"), Verdict: store.Bad, Reason: "unknown-claim",
+		Detail: "the claim is of a kind that is not known"}
+	w.append(w.logs[0], program, claim, made(t, "beta", "1.0.0"))
+	w.verify(w.logs[0])
+	s := w.server()
+	for _, path := range []string{"/e/0", "/e/1"} {
+		if v := decode[entryDetail](t, s.must(path+".json")).Verification; v.State != "pending" || strings.Contains(v.Statement, "must never") ||
+			!strings.Contains(v.Statement, "did not check") {
+			t.Errorf("%s: %s: %s", path, v.State, v.Statement)
+		}
+	}
+	if v := decode[logList](t, s.must("/v1/logs")).Logs[0].Results; v != (resultsJSON{1, 0, 2}) {
+		t.Errorf("%+v", v)
+	}
+	if b := s.must("/badge/alpha.svg"); strings.Contains(b.body, "failed") {
+		t.Error("the badge says that it failed")
+	}
+}

@@ -128,6 +128,9 @@ func (s *Server) entryView(l *logs, e store.Entry) entryJSON {
 		}
 		v.Kind, v.Coverage.Summary = "", "Nothing can be read."
 		v.Malformed = "The log holds bytes here that are no entry: " + err.Error() + "."
+		if e.Unchecked() {
+			v.Malformed = "This monitor cannot read it: " + err.Error() + "."
+		}
 		return v
 	}
 	v.Kind = "entry"
@@ -237,6 +240,10 @@ func verification(e store.Entry, p store.Position) verificationJSON {
 	v := verificationJSON{Reason: e.Reason, Detail: e.Detail}
 	isEntry := !slices.Contains(notEntries, e.Kind)
 	switch {
+	case e.Unchecked():
+		v.State = "pending"
+		v.Statement = "This monitor does not know its program, or its kind of claim, and did not check it: it may be as good as any."
+		return v
 	case e.Verdict != store.OK:
 		v.State = "failed"
 		v.Statement = "This monitor checked the entry, and it does not hold. A log must never have accepted it."
