@@ -169,8 +169,8 @@ func (f *follower) accuseRoot(ctx context.Context, x *mismatch, roots []tlog.Has
 		if err := f.store.RewindEntries(ctx, f.id); err != nil {
 			return err
 		}
-		return f.entriesFailing(ctx, fmt.Errorf("%w: fetched %d times, the entries up to %d %s, and never gave the signed root",
-			errGarbled, len(roots), c.Size, why))
+		return f.entriesFailing(ctx, fmt.Errorf("%w: fetched %d times, the entries up to %d %s, and never gave the signed "+
+			"root", errGarbled, len(roots), c.Size, why))
 	}
 	p, err := f.store.Position(ctx, f.id)
 	if err != nil {

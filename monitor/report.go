@@ -135,8 +135,8 @@ func (f *follower) report(ctx context.Context, x store.Finding, watch *store.Wat
 		x.Summary = fmt.Sprintf("There are more than %d findings of the kind %s about the log %s.",
 			maxPerKind, x.Kind, f.origin)
 		if watch != nil {
-			x.Summary = fmt.Sprintf("There are more than %d findings of the watch of the %s %q about the log %s.", maxPerKind,
-				watch.Kind, watch.Value, f.origin)
+			x.Summary = fmt.Sprintf("There are more than %d findings of the watch of the %s %q about the log %s.",
+				maxPerKind, watch.Kind, watch.Value, f.origin)
 		}
 		x.Detail, build = "The entries themselves say which; no further finding of this kind is recorded one by one.", nil
 	}
