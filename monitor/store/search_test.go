@@ -266,3 +266,24 @@ func TestNoFindingIsMissedThatComesMeanwhile(t *testing.T) {
 		t.Errorf("%d of %d findings were told", told, all)
 	}
 }
+
+// TestWhatCameOfASubscriptionThatHasEndedIsNoOthers: it may end while its endpoint is told.
+func TestWhatCameOfASubscriptionThatHasEndedIsNoOthers(t *testing.T) {
+	s, _ := newStore(t)
+	ctx := t.Context()
+	sub := Subscription{Token: "t", Secret: []byte("s"), Prefix: "acme", URL: "https://hook.example/", Added: now}
+	fatalIf(t, s.Subscribe(ctx, sub, 1))
+	ended := testlog.Must(s.DueSubscriptions(ctx, now))[0]
+	news := testlog.Must(s.News(ctx, ended, 9))
+	testlog.Must(s.Unsubscribe(ctx, "t"))
+	_, _, err := s.RecordFinding(ctx, Finding{Key: "k", Kind: "k", Class: Security, Index: -1, FirstSeen: now, Name: "acme", Summary: "bad"}, nil)
+	fatalIf(t, err)
+	sub.Token = "u"
+	fatalIf(t, s.Subscribe(ctx, sub, 1))
+	fatalIf(t, s.NotTold(ctx, ended, now, now.Add(time.Hour)))
+	fatalIf(t, s.Told(ctx, ended, news))
+	fatalIf(t, s.NotTold(ctx, ended, now, now.Add(time.Hour)))
+	if x := testlog.Must(s.DueSubscriptions(ctx, now)); len(x) != 1 || x[0].Finding != 1 {
+		t.Errorf("the other one: %+v", x)
+	}
+}

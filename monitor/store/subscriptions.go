@@ -164,17 +164,17 @@ func (s *Store) Told(ctx context.Context, x Subscription, n News) error {
 	return s.tx(ctx, func(tx *sql.Tx) error {
 		for log, next := range n.upTo {
 			if err := exec(ctx, tx, "INSERT OR REPLACE INTO subscription_logs (subscription, log, next) SELECT id, ?, ? FROM "+
-				"subscriptions WHERE id = ?", log, next, x.ID); err != nil {
+				"subscriptions WHERE id = ? AND token = ?", log, next, x.ID, x.Token); err != nil {
 				return err
 			}
 		}
-		return exec(ctx, tx, "UPDATE subscriptions SET finding = ?, failing = 0, attempts = 0, next_try = 0 WHERE id = ?",
-			n.finding, x.ID)
+		return exec(ctx, tx, "UPDATE subscriptions SET finding = ?, failing = 0, attempts = 0, next_try = 0 WHERE id = ? AND "+
+			"token = ?", n.finding, x.ID, x.Token)
 	})
 }
 
 // NotTold notes that an endpoint did not take news, since when, and when to try again.
 func (s *Store) NotTold(ctx context.Context, x Subscription, since, next time.Time) error {
-	return exec(ctx, s.write, "UPDATE subscriptions SET failing = ?, attempts = attempts + 1, next_try = ? WHERE id = ?",
-		millis(since), millis(next), x.ID)
+	return exec(ctx, s.write, "UPDATE subscriptions SET failing = ?, attempts = attempts + 1, next_try = ? WHERE id = ? AND "+
+		"token = ?", millis(since), millis(next), x.ID, x.Token)
 }
