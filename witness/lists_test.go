@@ -1,9 +1,11 @@
 package witness
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"cratelog/internal/testlog"
 )
@@ -157,6 +159,37 @@ func TestNewSettingsAreTakenWhileRequestsRun(t *testing.T) {
 		t.Error("nonsense was taken")
 	}
 	mustAdd(t, w, b.Request(5, 9)) // as before
+}
+
+// TestWhatWaitsIsJudgedByTheNewSettings: a log that is disabled, or a key that is trusted no more, is so at once.
+func TestWhatWaitsIsJudgedByTheNewSettings(t *testing.T) {
+	l := newLog()
+	other := testlog.LogKey(l.KeyName, "another key").VKey
+	for name, c := range map[string]struct {
+		logs     []Log
+		disabled []string
+		want     error
+	}{
+		"gone":        {nil, nil, ErrUnknownLog},
+		"disabled":    {[]Log{{VKey: l.VKey}}, []string{l.KeyName}, ErrUnknownLog},
+		"another key": {[]Log{{VKey: other}}, nil, ErrSignature},
+		"both keys":   {[]Log{{VKey: other}, {VKey: l.VKey}}, nil, nil},
+	} {
+		w := openAt(t, newConfig(t, l), l, 5)
+		turn := w.watched(l.KeyName).turn
+		<-turn
+		done := make(chan error, 1)
+		go func() {
+			_, err := w.AddCheckpoint(t.Context(), []byte(l.Request(5, 9)))
+			done <- err
+		}()
+		time.Sleep(50 * time.Millisecond) // until it waits
+		check0(t, w.Reload(t.Context(), c.logs, c.disabled))
+		turn <- struct{}{}
+		if err := <-done; !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+		}
+	}
 }
 
 func TestASecondProcessOnOneDatabaseIsRefused(t *testing.T) {

@@ -439,6 +439,14 @@ func (w *Witness) AddCheckpoint(ctx context.Context, body []byte) ([]byte, error
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+	if now := w.watched(req.Checkpoint.Origin); now != l { // there are new settings since it came
+		if now == nil {
+			return nil, ErrUnknownLog
+		}
+		if sigs, err = now.verify(req.Checkpoint, req.Signatures); err != nil {
+			return nil, err
+		}
+	}
 	// The log signed this: the sender cannot keep it off the record by hanging up.
 	// What is left to do is a few statements on the database.
 	return w.update(context.WithoutCancel(ctx), req, sigs)
