@@ -150,8 +150,8 @@ func (p *pusher) push(ctx context.Context, head published) error {
 			return fmt.Errorf("add-entries: its answer %d: %w", code, err)
 		case info.end > head.size || info.next > head.size:
 			return errMirrorAhead
-		case code == http.StatusConflict || info.next <= at.next:
-			conflicts++ // it may be that another client pushes, too
+		case code == http.StatusConflict || info.next <= at.next || info.next < min(at.end, at.next/256*256+256):
+			conflicts++ // it may be that another client pushes, too; of a package it takes all or nothing
 		}
 		at = info
 	}
@@ -313,7 +313,10 @@ func (p *pusher) cosigned(ctx context.Context, head published, size uint64, line
 	if err != nil {
 		return err
 	}
-	p.size = max(p.size, size)
+	if size <= p.size {
+		return fmt.Errorf("add-entries: it cosigns the tree of %d entries, and has the checkpoint of %d", size, head.size)
+	}
+	p.size = size
 	p.held.Set(float64(size))
 	p.signed.Set(float64(at))
 	return nil

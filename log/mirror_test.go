@@ -196,6 +196,22 @@ func TestMirrorsGetAllEntries(t *testing.T) {
 	lie("endless", onEntries(func(_ *testMirror, rw http.ResponseWriter) { rw.Write(make([]byte, mirrorAnswer+1)) }))
 	lie("conflict-for-ever", onEntries(func(m *testMirror, rw http.ResponseWriter) { m.info(rw, http.StatusConflict) }))
 	lie("accepts-for-ever", onEntries(func(m *testMirror, rw http.ResponseWriter) { m.info(rw, http.StatusAccepted) }))
+	lie("creeps", onEntries(func(m *testMirror, rw http.ResponseWriter) {
+		if m.tree.Size() < m.pending.N {
+			m.tree.Append(nil) // it says that it took one entry of a package
+		}
+		m.info(rw, http.StatusAccepted)
+	}))
+	past := map[*testMirror]bool{} // they have said where they stand
+	lie("cosigns-the-past", onEntries(func(m *testMirror, rw http.ResponseWriter) {
+		if past[m] = !past[m]; past[m] {
+			rw.Header().Set("Content-Type", "text/x.tlog.mirror-info")
+			rw.WriteHeader(http.StatusConflict)
+			io.WriteString(rw, "0\n0\n\n")
+			return
+		}
+		m.sign(rw, torchwood.Checkpoint{Origin: testOrigin, Tree: tlog.Tree{Hash: testlog.Must(tlog.TreeHash(0, nil))}})
+	}))
 	lie("no-info", onEntries(func(_ *testMirror, rw http.ResponseWriter) { rw.WriteHeader(http.StatusConflict) }))
 	lie("ahead", func(_ *testMirror, rw http.ResponseWriter, call string) bool {
 		rw.Header().Set("Content-Type", "text/x.tlog.size")
