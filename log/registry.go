@@ -29,6 +29,7 @@ type Registry struct {
 const (
 	// defaultRegistryRequests is the budget of a log whose settings name none, a minute.
 	defaultRegistryRequests = 120
+	maxRegistryRequests     = 60_000 // each is remembered for a minute
 
 	// registryFresh is how long it is believed that a registry does not list something.
 	registryFresh = 10 * time.Second
@@ -63,8 +64,8 @@ func (l *Log) openRegistries(context.Context) error {
 // requests to all of them together in any minute; 0: 120. It may be called while the log is open, which
 // then forgets what registries have said. What an error was returned for is not taken over.
 func (l *Log) SetRegistries(list []Registry, requests int) error {
-	if requests < 0 {
-		return fmt.Errorf("registry_requests is %d: it must be 0 or more", requests)
+	if requests < 0 || requests > maxRegistryRequests {
+		return fmt.Errorf("registry_requests is %d: it must be from 0 to %d", requests, maxRegistryRequests)
 	}
 	if requests == 0 {
 		requests = defaultRegistryRequests

@@ -613,6 +613,12 @@ func TestRegistriesAreReplacedWhileTheLogIsOpen(t *testing.T) {
 	if err := w.l.SetRegistries([]Registry{{Subject: "default"}}, 0); err == nil {
 		t.Error("a registry without an index was taken over")
 	}
+	for _, budget := range []int{-1, 1 << 62} {
+		err := w.l.SetRegistries([]Registry{{Subject: "default", Index: second.Index}}, budget)
+		if err == nil || !strings.Contains(err.Error(), "registry_requests is") {
+			t.Errorf("a budget of %d: %v", budget, err)
+		}
+	}
 	wantRefusal(t, w.try(e, raw), NotInRegistry, "")
 	fatalIf(t, w.l.SetRegistries([]Registry{{Subject: "default", Index: second.Index}}, 0))
 	w.submit(w.l, e, raw)
