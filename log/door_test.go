@@ -242,6 +242,34 @@ func TestWhoStillWritesIsToldWhy(t *testing.T) {
 	}
 }
 
+// TestAnUploadThatCannotBeReadAgainIsTheLogsFault, and no mistake of who submits.
+func TestAnUploadThatCannotBeReadAgainIsTheLogsFault(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.cfg.Door.SpoolMemory = 1 // all in files
+	l := w.open()
+	for _, name := range []string{"entry", "crate"} {
+		ctype, body := encodeForm(t, [2]string{"entry", "an entry"}, [2]string{"crate", string(make([]byte, 1<<20))})
+		r := httptest.NewRequest("POST", "/v1/submit", bytes.NewReader(body))
+		r.Header.Set("Content-Type", ctype)
+		err := l.withForm(httptest.NewRecorder(), r, func(_ context.Context, f *form) error {
+			if name == "crate" {
+				testlog.Must(f.next("entry", false))
+			}
+			fatalIf(t, f.kept.file.Close()) // the disk fails
+			_, err := readPart(&partReader{form: f, name: name}, 2<<20, CrateTooLarge, name)
+			return err
+		})
+		x := wantRefusal(t, err, StorageFailed, "cannot read again what was uploaded")
+		if got := status(x.Reason); got != 503 {
+			t.Errorf("%s: %d", name, got)
+		}
+	}
+	if p := l.doorProblems(); len(p) != 1 || !strings.Contains(p[0], "file already closed") {
+		t.Errorf("health says %q", p)
+	}
+}
+
 // TestLargeBodiesCountForMore, whatever is in them, also those that are too large; and one that says at once that it
 // is takes no room.
 func TestLargeBodiesCountForMore(t *testing.T) {

@@ -192,6 +192,9 @@ func (l *Log) withForm(w http.ResponseWriter, r *http.Request, f func(context.Co
 	if cut := b.cutError(); err != nil && cut != nil && r.Context().Err() == nil {
 		return cut
 	}
+	if err != nil && b.unread != nil { // whatever became of it in the form
+		return b.unread
+	}
 	return err
 }
 

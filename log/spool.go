@@ -80,6 +80,7 @@ type body struct {
 	file   *os.File            // what follows them; nil: nothing does
 	size   int64
 	closed bool
+	unread error // why the file could not be read; a *Refusal
 
 	held int64 // bytes counted; owned by spool.mu
 	lost bool  // another client needed the room; owned by spool.mu
@@ -200,7 +201,7 @@ func (b *body) toFile(r io.Reader) error {
 		err = os.Remove(f.Name()) // it lives as long as it is open
 	}
 	if err != nil {
-		return b.spool.fail(err)
+		return b.spool.fail(err, "The log has no room for uploads: try again later.")
 	}
 	return b.copyToFile(r)
 }
@@ -210,17 +211,17 @@ func (b *body) copyToFile(r io.Reader) error {
 	defer spoolChunks.Put(chunk)
 	n, err := r.Read(chunk[:])
 	if _, fileErr := b.file.Write(chunk[:n]); fileErr != nil {
-		return b.spool.fail(fileErr)
+		return b.spool.fail(fileErr, "The log has no room for uploads: try again later.")
 	}
 	return b.count(n, err)
 }
 
 // fail takes note of a failure of the disk, and makes a refusal of it.
-func (p *spool) fail(err error) error {
+func (p *spool) fail(err error, words string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.failed, p.failedAt = err, p.now()
-	return later(StorageFailed, 2*time.Second, err, "The log has no room for uploads: try again later.")
+	return later(StorageFailed, 2*time.Second, err, "%s", words)
 }
 
 // failure returns the last failure of the disk, if it was within a time.
@@ -244,9 +245,24 @@ func (b *body) reader() io.Reader {
 		all = append(all, bytes.NewReader(c[:n]))
 	}
 	if b.file != nil {
-		all = append(all, io.NewSectionReader(b.file, 0, b.size))
+		all = append(all, spooled{io.NewSectionReader(b.file, 0, b.size), b})
 	}
 	return io.MultiReader(all...)
+}
+
+// spooled is the file of a body, which says when the disk is to blame.
+type spooled struct {
+	file io.Reader
+	body *body
+}
+
+func (s spooled) Read(b []byte) (int, error) {
+	n, err := s.file.Read(b)
+	if err != nil && err != io.EOF {
+		err = s.body.spool.fail(err, "The log cannot read again what was uploaded: try again later.")
+		s.body.unread = err
+	}
+	return n, err
 }
 
 // close forgets the body. It may be called again.
