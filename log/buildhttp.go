@@ -3,6 +3,7 @@ package log
 import (
 	"cmp"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -208,7 +209,11 @@ func (l *Log) compiledList(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	raw, found, err := l.builds.list(r.Context(), sum)
+	if errors.Is(err, errDamaged) {
+		l.damages.report(listName(sum), err)
+	}
 	if err == nil && found {
+		l.damages.report(listName(sum), nil)
 		found, err = l.index.hasList(r.Context(), sum)
 	}
 	if err == nil && !found {

@@ -223,12 +223,15 @@ func readList(s *submission, r io.Reader) ([]byte, error) {
 
 // keepMissingList keeps the list of an entry that stands, where the log lost it.
 func (l *Log) keepMissingList(ctx context.Context, s *submission, r io.Reader) error {
-	if _, kept, err := l.builds.list(ctx, s.build.Compiled); err != nil || kept {
+	if _, kept, err := l.builds.list(ctx, s.build.Compiled); kept || err != nil && !errors.Is(err, errDamaged) {
 		return err
 	}
 	raw, err := readList(s, r)
 	if err == nil {
 		_, err = l.builds.putList(ctx, raw)
+	}
+	if err == nil {
+		l.damages.report(listName(s.build.Compiled), nil)
 	}
 	return err
 }

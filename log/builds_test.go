@@ -595,6 +595,37 @@ func TestAListWithoutAnEntryIsForgotten(t *testing.T) {
 	}
 }
 
+// TestADamagedListIsNotHandedOut, and is taken again.
+func TestADamagedListIsNotHandedOut(t *testing.T) {
+	t.Parallel()
+	w := buildWorld(t)
+	l := w.open()
+	source, raw := w.good("alpha", "1.0.0")
+	w.submit(l, source, raw)
+	one := ann.says(t, rebuilders, source, claimOf(1))
+	w.build(l, one, nil)
+	srv := httptest.NewServer(l.Handler())
+	defer srv.Close()
+	address := fmt.Sprintf("%s/v1/lists/%x", srv.URL, sha256.Sum256(crates))
+	for _, again := range [][]byte{one, bob.says(t, rebuilders, source, claimOf(1))} {
+		testlog.Must(l.builds.db.ExecContext(t.Context(), "UPDATE lists SET bytes = X'00'"))
+		if code, h, body := get(t, address); code != 500 || decodeRefusal(t, body).Reason != Damaged ||
+			h.Get("Cache-Control") != "no-store" {
+			t.Errorf("%d, %v: %q", code, h, body)
+		}
+		if p := l.health().Problems; len(p) != 1 || !strings.Contains(p[0], "submitted again with the list, mends that") {
+			t.Errorf("health says %q", p)
+		}
+		w.build(l, again, nil)
+		if code, _, body := get(t, address); code != 200 || !bytes.Equal(body, crates) {
+			t.Errorf("%d: %q", code, body)
+		}
+		if p := l.health().Problems; len(p) != 0 {
+			t.Errorf("health says %q", p)
+		}
+	}
+}
+
 func TestBuildSettingsThatCannotBe(t *testing.T) {
 	t.Parallel()
 	w := buildWorld(t)

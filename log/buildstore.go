@@ -54,16 +54,28 @@ func openBuildStore(ctx context.Context, cfg *Config) (*buildStore, error) {
 	return &buildStore{db: db, sums: map[int64][32]byte{}}, nil
 }
 
-// putList keeps a list, durably, and says whether it is new. The caller has checked it.
+// putList keeps a list, durably, and says whether it is new. The caller has checked it. It replaces one that is
+// damaged.
 func (b *buildStore) putList(ctx context.Context, list []byte) (isNew bool, err error) {
 	sum := sha256.Sum256(list)
-	return b.insert(ctx, "INSERT INTO lists (sha256, bytes) VALUES (?, ?)", sum[:], append([]byte{}, list...))
+	if _, kept, err := b.list(ctx, sum); kept || err != nil && !errors.Is(err, errDamaged) {
+		return false, err
+	}
+	return b.insert(ctx, "REPLACE INTO lists (sha256, bytes) VALUES (?, ?)", sum[:], append([]byte{}, list...))
 }
 
-// list returns the list with a digest, and whether it is kept.
+// list returns the list with a digest, and whether it is kept. Of one that does not have it, the error is errDamaged.
 func (b *buildStore) list(ctx context.Context, sum [32]byte) ([]byte, bool, error) {
-	return b.bytes(ctx, "SELECT bytes FROM lists WHERE sha256 = ?", sum[:])
+	raw, kept, err := b.bytes(ctx, "SELECT bytes FROM lists WHERE sha256 = ?", sum[:])
+	if err == nil && kept && sha256.Sum256(raw) != sum {
+		return nil, false, &damage{listName(sum), "does not have this SHA-256; an entry that names it, submitted again with " +
+			"the list, mends that"}
+	}
+	return raw, kept, err
 }
+
+// listName is what damages are told about.
+func listName(sum [32]byte) string { return fmt.Sprintf("the list of compiled crates %x", sum) }
 
 // dropList removes a list that no entry names.
 func (b *buildStore) dropList(ctx context.Context, sum [32]byte) error {
