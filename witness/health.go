@@ -2,6 +2,7 @@ package witness
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -33,8 +34,8 @@ type health struct {
 	extra   []string  // what check said at that time
 	warned  time.Time // when warn last said something
 	bastion map[string]string
-	last    []string // what Report last told
-	told    map[string]bool
+	last    []string          // what Report last told
+	told    map[[32]byte]bool // SHA-256
 }
 
 func newHealth(check func() []string) *health {
@@ -90,13 +91,14 @@ func (h *health) warn(log *slog.Logger, msg string, args ...any) {
 
 // first says whether this is new. What it keeps is bounded; then everything is new again.
 func (h *health) first(what string) bool {
+	sum := sha256.Sum256([]byte(what))
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.told == nil || len(h.told) >= 1000 {
-		h.told = make(map[string]bool)
+		h.told = make(map[[32]byte]bool)
 	}
-	isNew := !h.told[what]
-	h.told[what] = true
+	isNew := !h.told[sum]
+	h.told[sum] = true
 	return isNew
 }
 

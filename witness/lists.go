@@ -98,11 +98,13 @@ func (w *Witness) Take(ctx context.Context, list string, logs []Log) (taken int,
 	}
 	var fresh []Log
 	room := w.maxListed - known.listed
-	skipped := 0
+	skipped, told := 0, 0
 	skip := func(l Log, why string) {
 		skipped++
-		if w.health.first(list + "\x00" + l.Origin + "\x00" + why) {
-			w.log.Warn("a log of a list is not taken", "list", list, "origin", l.Origin, "vkey", l.VKey, "why", why)
+		if told < maxSkips && w.health.first(list+"\x00"+l.Origin+"\x00"+why) {
+			told++
+			w.log.Warn("a log of a list is not taken", "list", list, "origin", clip(l.Origin), "vkey", clip(l.VKey),
+				"why", clip(why))
 		}
 	}
 	for _, l := range logs {
@@ -136,6 +138,14 @@ func (w *Witness) Take(ctx context.Context, list string, logs []Log) (taken int,
 	w.log.Info("logs of a list are taken", "list", list, "logs", len(fresh), slog.Int("listed", known.listed+len(fresh)))
 	return len(fresh), w.load(ctx)
 }
+
+// Bounds of what is logged of a list each time that it is read.
+const (
+	maxSkips    = 100  // logs that are not taken; the next time others are told
+	maxSkipText = 4096 // bytes of a field
+)
+
+func clip(text string) string { return strings.ToValidUTF8(text[:min(len(text), maxSkipText)], "") }
 
 // onRecord is what is known of logs: their keys by origin, and how many came from lists.
 type onRecord struct {

@@ -1,8 +1,10 @@
 package witness
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -131,6 +133,30 @@ func TestListsAreBounded(t *testing.T) {
 	odd := listOf(self, logs[0]) + "vkey x+00000000+AAAA\nqpd 1\ncontact x\n"
 	if n := testlog.Must(w.Take(t.Context(), "list", testlog.Must(ParseList([]byte(odd))))); n != 1 {
 		t.Errorf("%d taken", n)
+	}
+}
+
+// TestAListFillsNoLogAndNoMemory: what is not taken is told in parts, however much there is of it.
+func TestAListFillsNoLogAndNoMemory(t *testing.T) {
+	var said bytes.Buffer
+	cfg := newConfig(t)
+	cfg.Logger = slog.New(slog.NewTextHandler(&said, nil))
+	w := open(t, cfg)
+	var list strings.Builder
+	list.WriteString("logs/v0\n")
+	for i := range 3000 {
+		fmt.Fprintf(&list, "vkey l%d+nonsense+%s\nqpd 1\ncontact x\n", i, strings.Repeat("x", 5000))
+	}
+	logs := testlog.Must(ParseList([]byte(list.String())))
+	for range 2 {
+		said.Reset()
+		testlog.Must(w.Take(t.Context(), "list", logs))
+		if lines := strings.Count(said.String(), "\n"); lines != maxSkips || said.Len() > maxSkips*3*2*maxSkipText {
+			t.Errorf("%d lines of %d bytes are logged", lines, said.Len())
+		}
+	}
+	if kept := len(fmt.Sprint(w.health.told)); kept > 2*maxSkips*200 {
+		t.Errorf("%d bytes are kept", kept)
 	}
 }
 
