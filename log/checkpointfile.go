@@ -84,6 +84,9 @@ func (l *Log) dropCheckpoint(ctx context.Context) error {
 		}
 		err = checkErr
 	}
+	if err := l.tree.Remove(ctx, storage.Checkpoint); err != nil {
+		return err
+	}
 	l.log.Warn("the checkpoint's file is none of this log; it is removed, and another is published", "err", err)
-	return l.tree.Remove(ctx, storage.Checkpoint)
+	return nil
 }

@@ -2,17 +2,21 @@ package log
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"cratelog/internal/sqlite"
 	"cratelog/internal/testlog"
+	"cratelog/log/storage"
 )
 
 // TestAClockThatWasAheadDoesNotStopPublishing, neither of a running log nor across a start.
@@ -55,6 +59,37 @@ func TestACheckpointFileOfGarbageIsPublishedAnew(t *testing.T) {
 	fatalIf(t, os.WriteFile(path, append([]byte("x"), right...), 0o644))
 	l = w.open()
 	w.fill(l, "c", 1)
+}
+
+// stuckTree is a tree of which nothing can be removed for a while.
+type stuckTree struct {
+	storage.Tree
+	fails atomic.Int32
+}
+
+func (s *stuckTree) Remove(ctx context.Context, name string) error {
+	if s.fails.Add(-1) >= 0 {
+		return errors.New("the file system is read-only")
+	}
+	return s.Tree.Remove(ctx, name)
+}
+
+// TestACheckpointFileOfGarbageIsRemovedWhenItCanBe, if not at once.
+func TestACheckpointFileOfGarbageIsRemovedWhenItCanBe(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	said := &lines{}
+	w.cfg.Logger = slog.New(slog.NewTextHandler(said, nil))
+	tree := &stuckTree{}
+	w.cfg.testingOnlyTree = func(t storage.Tree) storage.Tree { tree.Tree = t; return tree }
+	l := w.open()
+	w.fill(l, "a", 1)
+	tree.fails.Store(3)
+	fatalIf(t, os.WriteFile(filepath.Join(w.cfg.TreeDir, "checkpoint"), []byte("garbage"), 0o644))
+	w.fill(l, "b", 1)
+	if n := said.count("none of this log; it is removed"); n != 1 {
+		t.Errorf("it is said %d times that it is removed", n)
+	}
 }
 
 // TestNothingIsSaidBeforeThePublishedCheckpointIsRead: a reader would take not-found for the last word.

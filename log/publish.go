@@ -101,9 +101,11 @@ func (l *Log) followCheckpoint(ctx context.Context, every time.Duration) {
 			said = ""
 		case errors.Is(err, errContradiction):
 			l.halt.now(err)
-		case err.Error() != said:
-			said = err.Error()
-			l.log.Error("cannot read the published checkpoint; trying again", "err", err)
+		default:
+			if err.Error() != said {
+				said = err.Error()
+				l.log.Error("cannot read the published checkpoint; trying again", "err", err)
+			}
 			if l.copied != nil {
 				break // whoever makes the copy mends it
 			}
