@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -515,6 +516,7 @@ func TestAWrongConfigurationIsRefusedWithASentence(t *testing.T) {
 		{"the least is 100ms", func(c *Config) { c.CheckpointInterval.Duration = time.Millisecond }},
 		{"is shorter than the checkpoint interval", func(c *Config) { c.RepublishInterval.Duration = 50 * time.Millisecond }},
 		{"is negative", func(c *Config) { c.Limits.Waiting = -1 }},
+		{"crate_bytes is", func(c *Config) { c.Limits.Crate.Compressed = math.MaxInt64 }},
 		{"trust file", func(c *Config) { c.Policy = nil }},
 		{"trust file", func(c *Config) { c.Policy = []byte("nonsense\n") }},
 		{"does not name this log", func(c *Config) { c.Policy = []byte(strings.Join(lines[1:], "")) }},

@@ -376,6 +376,9 @@ func (c *Config) complete() error {
 		min(c.PublishWait.Duration, c.WitnessTimeout.Duration, c.BatchAge.Duration, c.CosignatureGrace.Duration,
 			c.ScrubPeriod.Duration) < 0:
 		return errors.New("a limit or an interval is negative")
+	case c.Limits.Crate.Compressed > maxCrateBytes:
+		return fmt.Errorf("crate_bytes is %d: the most is %d, and each .crate is read into memory", c.Limits.Crate.Compressed,
+			maxCrateBytes)
 	}
 	if c.Cluster != nil {
 		own := *c.Cluster
@@ -391,6 +394,9 @@ func (c *Config) complete() error {
 	}
 	return c.checkPrograms()
 }
+
+// maxCrateBytes bounds the setting: with a larger one the size of an upload would overflow, and all be refused.
+const maxCrateBytes = int64(1) << 40
 
 // signs says whether the log may sign: it has the keys.
 func (c *Config) signs() bool { return !c.ReadOnly && (c.Cluster == nil || c.Cluster.Lead) }
