@@ -153,7 +153,7 @@ func (w *Witness) serveIndex(rw http.ResponseWriter, r *http.Request) {
 		w.page(rw, r)
 		return
 	}
-	states, err := w.store.states(r.Context())
+	states, _, err := w.overview(r.Context())
 	if err != nil {
 		w.fail(rw, "index", err)
 		return

@@ -1,9 +1,11 @@
 package witness
 
 import (
+	"context"
 	_ "embed"
 	"html/template"
 	"net/http"
+	"sync"
 	"time"
 
 	"cratelog/internal/web"
@@ -23,9 +25,45 @@ type pageLog struct {
 	Forks                       int
 }
 
+// An overview is what the front page shows of all logs. Where there are many it takes long, and as long nothing can
+// be cosigned: there it is remembered, so that a small part of the time goes into it, however many ask.
+type overview struct {
+	mu     sync.Mutex // protects what follows; held while the database is read
+	until  time.Time  // for how long it is remembered
+	states map[string]state
+	forks  map[string]int
+}
+
+const (
+	quickOverview = 10 * time.Millisecond // what takes less is not remembered
+	overviewShare = 20                    // of the time goes one part into it
+)
+
+// overview returns the states of all logs, and how many forks are on record of each that has any. They are not to be
+// changed.
+func (w *Witness) overview(ctx context.Context) (map[string]state, map[string]int, error) {
+	o := &w.front
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	begin := time.Now() // a duration, so not the witness's clock
+	if begin.Before(o.until) {
+		return o.states, o.forks, nil
+	}
+	ctx = context.WithoutCancel(ctx) // it is for others too
+	states, err := w.store.states(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	forks, err := w.store.forkCounts(ctx)
+	if took := time.Since(begin); err == nil && took > quickOverview {
+		o.states, o.forks, o.until = states, forks, time.Now().Add(overviewShare*took)
+	}
+	return states, forks, err
+}
+
 // page is the front page for people; programs get text.
 func (w *Witness) page(rw http.ResponseWriter, r *http.Request) {
-	states, err := w.store.states(r.Context())
+	states, forks, err := w.overview(r.Context())
 	if err != nil {
 		w.fail(rw, "page", err)
 		return
@@ -35,11 +73,6 @@ func (w *Witness) page(rw http.ResponseWriter, r *http.Request) {
 		VKeys         []string
 		Logs          []pageLog
 	}{Name: w.name, Monitor: w.monitor, VKeys: w.VKeys()}
-	forks, err := w.store.forkCounts(r.Context())
-	if err != nil {
-		w.fail(rw, "page", err)
-		return
-	}
 	for _, origin := range w.Origins() {
 		st, hash := states[origin], originHash(origin)
 		l := pageLog{Origin: origin, Checkpoint: "/" + hash + "/checkpoint", ForksAt: "/" + hash + "/forks", Size: int64(st.Size),

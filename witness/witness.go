@@ -120,6 +120,7 @@ type Witness struct {
 	metrics   *metrics
 	health    *health
 	room      *vitals.Room
+	front     overview
 	maxListed int
 
 	changing sync.Mutex // held by whoever replaces what follows, and protects settings
