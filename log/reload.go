@@ -396,6 +396,7 @@ func check(ctx context.Context, cfg Config, say func(name string, err error), st
 		{"sets of builders", l.openBuilds},
 		{"proving keys", l.openKeys},
 		{"registries", func(context.Context) error { return l.SetRegistries(cfg.Registries, cfg.RegistryRequests) }},
+		{"mirrors", l.openMirrors},
 		{"tree and guard", func(ctx context.Context) error {
 			if !state || cfg.ReadOnly { // a copy's guard remembers nothing
 				return nil

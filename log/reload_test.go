@@ -122,6 +122,9 @@ func TestAReloadIsAllOrNothing(t *testing.T) {
 		{"a limit", "negative", func(c *Config) { c.Limits.Waiting = -1 }},
 		{"directory", "needs a restart", func(c *Config) { c.TreeDir += "2" }},
 		{"another key", "does not name this log", func(c *Config) { c.VKey += "x" }},
+		{"a mirror", "is no verifier key of cosignatures", func(c *Config) {
+			c.Mirrors = []Mirror{{"https://mirror.example", "nonsense"}}
+		}},
 		{"a program that entries name", "entries of this log name the program", func(c *Config) {
 			// found only when the index is open
 			c.Proofs = &toldProofs{believed: make(map[proven][]byte), programs: []proofcheck.Program{otherProgram}}
@@ -205,6 +208,11 @@ func TestCheckWritesNothingAndSaysWhoseTheStateIs(t *testing.T) {
 	cfg.Registries = []Registry{{Index: "https://a.example/"}, {Index: "https://a.example/"}}
 	if err := look(cfg)["registries"]; err == nil || !strings.Contains(err.Error(), "is named twice") {
 		t.Errorf("a registry that is named twice: %v", err)
+	}
+	cfg = w.cfg
+	cfg.Mirrors = []Mirror{{"https://mirror.example", "nonsense"}}
+	if err := look(cfg)["mirrors"]; err == nil || !strings.Contains(err.Error(), "is no verifier key of cosignatures") {
+		t.Errorf("a mirror without a key: %v", err)
 	}
 	cfg = w.cfg
 	cfg.Development = false
